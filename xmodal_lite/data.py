@@ -1,0 +1,565 @@
+"""Pairs: visible and infrared frames of the same scene, from a folder or drawn (chapter 1).
+
+A folder is recognised by what it holds (FLIR ADAS v1.3 and v2, RoadScene, or plain `visible/` and
+`infrared/`); every frame is checked as it is read, and a visible frame is brought to exactly twice
+the infrared size, the geometry of the paper (1280×1024 beside 640×512). Whatever is wrong ends in
+a `DataError` of one line.
+"""
+
+import json
+import os
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+
+SPLITS = ("train", "valid", "test")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+TEST_PAIRS = 20  # the paper tests on 20 pairs of FLIR's validation part
+SPLIT_SEED = 0
+SCENE_SEEDS = {"train": range(1000, 1160), "valid": range(100, 112), "test": range(20)}
+MANIFEST = Path(__file__).with_name("roadscene.json")
+
+# Beyond this ratio of the two aspect ratios a pair cannot show the same field of view (RoadScene
+# stays within 1.12, FLIR's 720×480 beside 640×512 is 1.2).
+MAX_ASPECT_RATIO = 1.25
+
+
+class DataError(ValueError):
+    """Data that cannot be used; one line says the file, its value and what was expected."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One scene: `visible` uint8 (2H, 2W, 3) and `infrared` uint8 (H, W)."""
+
+    name: str
+    visible: np.ndarray
+    infrared: np.ndarray
+
+
+# --- reading one frame ---------------------------------------------------------------------------
+
+
+def _open(path: str | Path) -> Image.Image:
+    """The decoded image at `path`, 8 bits a channel, mode L or RGB, upright."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an 8-bit image")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: empty file (0 bytes); expected an 8-bit image")
+    try:
+        with Image.open(path) as image:
+            bits = _bits_per_channel(path, image)
+            frames = getattr(image, "n_frames", 1)
+            alpha = image.mode.endswith(("A", "a")) or "transparency" in image.info
+            mode = image.mode
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise DataError(
+            f"{path}: unreadable ({reason}); expected a complete 8-bit image"
+        ) from None
+    if bits > 8:
+        raise DataError(f"{path}: {bits} bits a channel (mode {mode}); expected 8")
+    if frames > 1:
+        raise DataError(f"{path}: holds {frames} frames; expected a single image")
+    if mode == "P":
+        raise DataError(f"{path}: palette image (mode P); expected grey or RGB")
+    if alpha:
+        raise DataError(
+            f"{path}: has an alpha channel (mode {mode}); expected grey or RGB without"
+        )
+    if mode not in ("L", "RGB"):
+        raise DataError(f"{path}: mode {mode}; expected 8-bit grey (L) or RGB")
+    return upright
+
+
+def _bits_per_channel(path: Path, image: Image.Image) -> int:
+    """Bits a channel in the file: Pillow hands 16-bit RGB over as 8-bit RGB without a word."""
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[
+                24
+            ]  # IHDR: signature 8, length 4, type 4, width 4, height 4, depth 1
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]  # BitsPerSample
+    return 16 if image.mode.startswith("I;16") else 32 if image.mode in ("I", "F") else 8
+
+
+def read_visible(path: str | Path) -> np.ndarray:
+    """A visible frame as uint8 (H, W, 3), a grey one repeated three times; raises DataError."""
+    return np.asarray(_open(path).convert("RGB"))
+
+
+def read_infrared(path: str | Path) -> np.ndarray:
+    """An infrared frame as uint8 (H, W), or RGB with equal channels; raises DataError."""
+    frame = np.asarray(_open(path))
+    if frame.ndim == 3:
+        if (frame != frame[..., :1]).any():
+            raise DataError(
+                f"{path}: colour image (channels differ); expected a grey infrared frame"
+            )
+        frame = np.ascontiguousarray(frame[..., 0])
+    return frame
+
+
+def match_sizes(visible: np.ndarray, infrared: np.ndarray, scale: int = 2) -> np.ndarray:
+    """`visible` (h, w, 3) resized (Lanczos) to (scale·H, scale·W, 3) for `infrared` (H, W).
+
+    Raises:
+        DataError: the aspect ratios differ by more than a quarter: not the same field of view.
+    """
+    (h, w), (height, width) = visible.shape[:2], infrared.shape
+    ratio = (w * height) / (h * width)
+    if not 1 / MAX_ASPECT_RATIO <= ratio <= MAX_ASPECT_RATIO:
+        raise DataError(
+            f"visible {w}×{h} and infrared {width}×{height} differ in aspect ratio by a factor of "
+            f"{max(ratio, 1 / ratio):.2f}; expected the same scene (at most {MAX_ASPECT_RATIO})"
+        )
+    size = (scale * width, scale * height)
+    if (w, h) == size:
+        return visible
+    return np.asarray(Image.fromarray(visible).resize(size, Image.Resampling.LANCZOS))
+
+
+def read_pair(visible_path: str | Path, infrared_path: str | Path, name: str = "") -> Pair:
+    """Two frames of one scene, visible at twice the infrared size; raises DataError."""
+    visible, infrared = read_visible(visible_path), read_infrared(infrared_path)
+    try:
+        visible = match_sizes(visible, infrared)
+    except DataError as error:
+        raise DataError(f"{visible_path} and {infrared_path}: {error}") from None
+    return Pair(name or Path(infrared_path).stem, visible, infrared)
+
+
+def to_tensor(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+    """`pair` as float32 in [0, 1]: visible (1, 3, 2H, 2W), infrared (1, 1, H, W)."""
+    visible, infrared = _to_float(pair.visible), _to_float(pair.infrared[..., None])
+    return visible[None], infrared[None]
+
+
+def _to_float(image: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, C) → float32 (C, H, W) in [0, 1]."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    return torch.from_numpy(planes).div_(255)
+
+
+# --- a folder of pairs ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a pair comes from: two files, or the seed of an embedded scene."""
+
+    name: str
+    visible: Path = Path()
+    infrared: Path = Path()
+    seed: int | None = None
+
+    def load(self) -> Pair:
+        if self.seed is None:
+            return read_pair(self.visible, self.infrared, self.name)
+        from xmodal_lite.scenes import render_scene
+
+        scene = render_scene(self.seed)
+        return Pair(self.name, scene.visible, scene.infrared)
+
+
+class PairSource:
+    """The pairs of one split, read from disk (or drawn) each time they are asked for.
+
+    `source[i]` is a Pair, `source[:5]` a shorter PairSource; `names` are the pairs' names, `kind`
+    is one of "flir-v1", "flir-v2", "roadscene", "plain", "scenes", `split` one of "train",
+    "valid", "test", "all".
+    """
+
+    def __init__(self, kind: str, split: str, entries: list[Entry]) -> None:
+        self.kind = kind
+        self.split = split
+        self.entries = entries
+
+    @property
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PairSource": ...
+    def __getitem__(self, index: int | slice) -> "Pair | PairSource":
+        if isinstance(index, slice):
+            return PairSource(self.kind, self.split, self.entries[index])
+        return self.entries[index].load()
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (entry.load() for entry in self.entries)
+
+    def __repr__(self) -> str:
+        return f"PairSource(kind={self.kind!r}, split={self.split!r}, {len(self)} pairs)"
+
+
+def open_pairs(data: str | Path | None = None, split: str = "test") -> PairSource:
+    """The pairs of a split ("train", "valid", "test" or "all") of a data folder.
+
+    Args:
+        data: the folder; None takes the environment variable XMODAL_DATA, and without it the
+            embedded scenes.
+
+    Splits: `splits.json` where a plain folder has one (a "valid" that it lacks is every tenth pair
+    of its "train"), else a seeded one; RoadScene's are those of this package's manifest (what it does
+    not know is in "train", or, from FLIR's validation part, only in "all"); FLIR's "test" are 20
+    pairs drawn from its own validation part, and its "valid" are runs of neighbouring frames from
+    its training part.
+
+    Raises:
+        DataError: no such folder, no known layout, a frame without a partner, a split that is
+            unknown or empty.
+    """
+    if split not in (*SPLITS, "all"):
+        raise DataError(f"split {split!r}: unknown; expected one of {', '.join(SPLITS)}, all")
+    data = data or os.environ.get("XMODAL_DATA") or None
+    if data is None:
+        seeds = [s for part in SPLITS if split in (part, "all") for s in SCENE_SEEDS[part]]
+        return PairSource("scenes", split, [Entry(f"scene_{s:04d}", seed=s) for s in seeds])
+    root = Path(data)
+    if not root.is_dir():
+        what = "is a file" if root.is_file() else "no such folder"
+        raise DataError(f"{root}: {what}; expected a folder of visible and infrared frames")
+    kind, folder = _recognise(root)
+    entries = _READERS[kind](folder)[split]
+    if not entries:
+        raise DataError(f"{folder}: split {split!r} is empty; expected at least one pair ({kind})")
+    return PairSource(kind, split, entries)
+
+
+_LAYOUTS = {
+    "flir-v1": (("train/RGB", "train/thermal_8_bit"), ("val/RGB", "val/thermal_8_bit")),
+    "flir-v2": (
+        ("images_rgb_train", "images_thermal_train"),
+        ("images_rgb_val", "images_thermal_val"),
+        ("video_rgb_test", "video_thermal_test"),
+    ),
+    "roadscene": (("crop_HR_visible", "cropinfrared"), ("crop_LR_visible", "cropinfrared")),
+    "plain": (("visible", "infrared"),),
+}
+
+
+def _holds(folder: Path, couple: tuple[str, str]) -> bool:
+    return all((folder / part).is_dir() for part in couple)
+
+
+def _recognise(root: Path) -> tuple[str, Path]:
+    """The kind and the folder: `root` itself, or the one folder inside that is recognised."""
+    children = sorted(child for child in root.iterdir() if child.is_dir())
+    for level in ([root], children):
+        found = [
+            (kind, folder)
+            for folder in level
+            for kind, couples in _LAYOUTS.items()
+            if any(_holds(folder, couple) for couple in couples)
+        ]
+        if level == [root] and found or len(found) == 1:
+            return found[0]
+    sought = "; ".join(f"{a} + {b} ({kind})" for kind, ((a, b), *_) in _LAYOUTS.items())
+    present = ", ".join(child.name for child in children[:6]) or "no folders"
+    raise DataError(f"{root}: no known layout (holds {present}); looked for {sought}")
+
+
+def _frames(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem, in the order of their names."""
+    frames: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in frames:
+            raise DataError(f"{path}: same name as {frames[path.stem].name}; expected one of them")
+        frames[path.stem] = path
+    return frames
+
+
+def _couple(visible: Path, infrared: Path, partners: bool = True) -> list[Entry]:
+    """Pair two folders by stem; a frame without partner is an error, or else left out."""
+    left, right = _frames(visible), _frames(infrared)
+    if partners:
+        for name in sorted(left.keys() ^ right.keys()):
+            path, other = (left[name], infrared) if name in left else (right[name], visible)
+            raise DataError(f"{path}: no partner; expected {name}.* in {other}")
+    return [Entry(name, left[name], right[name]) for name in left if name in right]
+
+
+def _split_by_name(entries: list[Entry], names: dict[str, list[str]]) -> dict[str, list[Entry]]:
+    by_name = {entry.name: entry for entry in entries}
+    chosen = {part: [by_name[n] for n in names.get(part, []) if n in by_name] for part in SPLITS}
+    return {**chosen, "all": entries}
+
+
+def _read_plain(folder: Path) -> dict[str, list[Entry]]:
+    entries = _couple(folder / "visible", folder / "infrared")
+    if not entries:
+        raise DataError(
+            f"{folder}: visible and infrared hold no images; expected equal names in both"
+        )
+    path = folder / "splits.json"
+    if path.exists():
+        return _split_by_name(entries, _read_splits(path, {entry.name for entry in entries}))
+    shuffled = random.Random(SPLIT_SEED).sample(entries, len(entries))
+    count = len(entries)
+    test, valid = max(1, min(TEST_PAIRS, count // 5)), count // 10 or int(count > 2)
+    cuts = {
+        "test": shuffled[:test],
+        "valid": shuffled[test : test + valid],
+        "train": shuffled[test + valid :],
+    }
+    return {
+        **{part: sorted(cut, key=lambda e: e.name) for part, cut in cuts.items()},
+        "all": entries,
+    }
+
+
+def _read_splits(path: Path, names: set[str]) -> dict[str, list[str]]:
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); expected lists of names") from None
+    if not isinstance(splits, dict) or not all(isinstance(part, list) for part in splits.values()):
+        raise DataError(
+            f"{path}: expected an object of lists of names, one each of train, valid, test"
+        )
+    seen: dict[str, str] = {}
+    for part, members in splits.items():
+        if part not in SPLITS:
+            raise DataError(f"{path}: unknown split {part!r}; expected train, valid, test")
+        for name in members:
+            if name not in names:
+                raise DataError(
+                    f"{path}: {part} names {name!r}, which is no pair in {path.parent}"
+                )
+            if name in seen:
+                raise DataError(f"{path}: {name!r} is in {seen[name]} and {part}; expected in one")
+            seen[name] = part
+    if (
+        "valid" not in splits and "train" in splits
+    ):  # the test part must never be what one tunes on
+        train = splits["train"]
+        splits["valid"] = train[::10] if len(train) > 1 else []
+        splits["train"] = [name for name in train if name not in splits["valid"]]
+    return splits
+
+
+def _read_roadscene(folder: Path) -> dict[str, list[Entry]]:
+    sharp = folder / "crop_HR_visible"
+    visible = sharp if sharp.is_dir() else folder / "crop_LR_visible"
+    entries = _couple(visible, folder / "cropinfrared")
+    names = json.loads(MANIFEST.read_text(encoding="utf-8"))["splits"]
+    known = {name for part in names.values() for name in part}
+    first_held_out = "FLIR_08863"  # where FLIR's validation part starts
+    others = [e.name for e in entries if e.name not in known and e.name < first_held_out]
+    return _split_by_name(entries, {**names, "train": sorted(names["train"] + others)})
+
+
+def _read_flir_v1(folder: Path) -> dict[str, list[Entry]]:
+    # FLIR ships some 600 infrared frames without a visible one: no error, they are left out.
+    parts = []
+    for part, couple in zip(("train", "val"), _LAYOUTS["flir-v1"], strict=True):
+        visible, infrared = (folder / name for name in couple)
+        parts.append(_couple(visible, infrared, partners=False) if _holds(folder, couple) else [])
+        if _holds(folder, couple) and not parts[-1]:
+            raise DataError(
+                f"{folder / part}: RGB and thermal_8_bit share no name; expected pairs"
+            )
+    return _flir_splits(*parts)
+
+
+def _read_flir_v2(folder: Path) -> dict[str, list[Entry]]:
+    """FLIR pairs the video part in a table; image frames pair where video and number agree."""
+    train, val = (
+        _couple_by_frame(folder / visible / "data", folder / infrared / "data")
+        for visible, infrared in _LAYOUTS["flir-v2"][:2]
+    )
+    videos = _couple_by_table(folder)
+    if not (train or val or videos):
+        raise DataError(
+            f"{folder}: no pair; expected rgb_to_thermal_vid_map.json with video_rgb_test and "
+            "video_thermal_test, or equal video-…-frame-… names in images_rgb_*, images_thermal_*"
+        )
+    if not (train and val) and videos:
+        # Whole videos are held out: neighbouring frames are all but equal.
+        ids = sorted({_video_and_frame(entry.name)[0] for entry in videos})
+        random.Random(SPLIT_SEED).shuffle(ids)
+        held_out = set(ids[: max(1, len(ids) // 5)])
+        val = val or [e for e in videos if _video_and_frame(e.name)[0] in held_out]
+        train = train or [e for e in videos if _video_and_frame(e.name)[0] not in held_out]
+    return _flir_splits(train, val)
+
+
+def _video_and_frame(stem: str) -> tuple[str, str]:
+    match = re.match(r"(video-.+?)-frame-(\d+)", stem)
+    return (match[1], match[2]) if match else (stem, "")
+
+
+def _couple_by_frame(visible: Path, infrared: Path) -> list[Entry]:
+    if not (visible.is_dir() and infrared.is_dir()):
+        return []
+    right = {_video_and_frame(stem): path for stem, path in _frames(infrared).items()}
+    frames = ((stem, path, _video_and_frame(stem)) for stem, path in _frames(visible).items())
+    return [Entry(stem, path, right[key]) for stem, path, key in frames if key in right]
+
+
+def _couple_by_table(folder: Path) -> list[Entry]:
+    name = "rgb_to_thermal_vid_map.json"
+    path = next((p for p in (folder / name, folder.parent / name) if p.is_file()), None)
+    if path is None or not _holds(folder, _LAYOUTS["flir-v2"][2]):
+        return []
+    try:
+        table = json.loads(path.read_text(encoding="utf-8")).items()
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: {error}; expected an object of visible to infrared names"
+        ) from None
+    visible, infrared = (folder / part / "data" for part in _LAYOUTS["flir-v2"][2])
+    entries = [Entry(Path(v).stem, visible / v, infrared / i) for v, i in sorted(table)]
+    for entry in entries:
+        for frame in (entry.visible, entry.infrared):
+            if not frame.is_file():
+                raise DataError(f"{frame}: no such file; {name} expects it")
+    return entries
+
+
+def _flir_splits(train: list[Entry], val: list[Entry]) -> dict[str, list[Entry]]:
+    """FLIR's own parts: test is 20 seeded pairs of `val`, valid is runs of frames of `train`."""
+    rng = random.Random(SPLIT_SEED)
+    test = rng.sample(val, min(TEST_PAIRS, len(val)))
+    # Runs, because frames that follow each other are alike: single ones would leak into valid.
+    run = min(20, max(1, len(train) // 20))
+    starts = range(0, len(train), run)
+    chosen = rng.sample(starts, min(10, max(1, len(starts) // 20)) if len(train) > 1 else 0)
+    valid = {index for start in chosen for index in range(start, start + run)}
+    return {
+        "train": [entry for index, entry in enumerate(train) if index not in valid],
+        "valid": [entry for index, entry in enumerate(train) if index in valid],
+        "test": sorted(test, key=lambda entry: entry.name),
+        "all": train + val,
+    }
+
+
+_READERS = {
+    "flir-v1": _read_flir_v1,
+    "flir-v2": _read_flir_v2,
+    "roadscene": _read_roadscene,
+    "plain": _read_plain,
+}
+
+
+# --- crops for training --------------------------------------------------------------------------
+
+
+class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Crops of the same place in both frames, for training.
+
+    Item i depends on (seed, i) alone: a run that resumes at item i sees what it would have seen.
+    Every len(source) items visit each pair once, in a new order. Half of the augmented crops are
+    cut from the pair scaled down by 0.6 to 1.0 (the others keep the sensor's own texture), and
+    half are mirrored. Frames smaller than a crop are replicate-padded at the right and bottom.
+
+    Args:
+        crop: side of the infrared crop in pixels; the visible crop is `scale` times that.
+        augment: mirror and rescale; the place of a crop is random either way.
+        length: number of items, len(source) unless given.
+        cache_bytes: decoded frames kept in memory (by each worker); what is beyond is read anew.
+
+    Shapes:
+        item → visible (3, scale·crop, scale·crop), infrared (1, crop, crop), float32 in [0, 1]
+    """
+
+    def __init__(
+        self,
+        source: PairSource,
+        crop: int = 128,
+        scale: int = 2,
+        augment: bool = True,
+        seed: int = 0,
+        length: int | None = None,
+        cache_bytes: int = 4 * 2**30,
+    ) -> None:
+        if len(source) == 0:
+            raise DataError(f"{source}: no pairs to crop; expected at least one")
+        self.source = source
+        self.crop = crop
+        self.scale = scale
+        self.augment = augment
+        self.seed = seed
+        self.length = len(source) if length is None else length
+        self.cache_bytes = cache_bytes
+        self._cache: dict[int, Pair] = {}
+        self._cached_bytes = 0
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of a CropDataset of length {self.length}")
+        pair = self._pair(self._pair_index(index))
+        rng = np.random.default_rng((self.seed, 1, index))
+        height, width = pair.infrared.shape
+        side = self.crop
+        if self.augment and rng.random() < 0.5:
+            side = min(
+                round(self.crop / rng.uniform(0.6, 1.0)), max(self.crop, min(height, width))
+            )
+        # Places are drawn in infrared pixels, so the visible ones are their exact multiples.
+        top, left = (int(rng.integers(max(0, n - side) + 1)) for n in (height, width))
+        mirror = self.augment and rng.random() < 0.5
+        visible = _cut(pair.visible, self.scale * top, self.scale * left, self.scale * side)
+        infrared = _cut(pair.infrared[..., None], top, left, side)
+        crops = []
+        for image, size in ((visible, self.scale * self.crop), (infrared, self.crop)):
+            if image.shape[0] != size:
+                picture = Image.fromarray(image.squeeze()).resize(
+                    (size, size), Image.Resampling.BICUBIC
+                )
+                image = np.asarray(picture).reshape(size, size, -1)
+            crops.append(_to_float(image[:, ::-1] if mirror else image))
+        return crops[0], crops[1]
+
+    def _pair_index(self, index: int) -> int:
+        epoch, place = divmod(index, len(self.source))
+        if self._order[0] != epoch:
+            order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.source))
+            self._order = (epoch, order)
+        return int(self._order[1][place])
+
+    def _pair(self, index: int) -> Pair:
+        pair = self._cache.get(index)
+        if pair is None:
+            pair = self.source[index]
+            if self.scale != 2:
+                visible = match_sizes(pair.visible, pair.infrared, self.scale)
+                pair = Pair(pair.name, visible, pair.infrared)
+            size = pair.visible.nbytes + pair.infrared.nbytes
+            if self._cached_bytes + size <= self.cache_bytes:
+                self._cache[index] = pair
+                self._cached_bytes += size
+        return pair
+
+
+def _cut(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """The square (side, side, C) at (top, left), its last row and column repeated if short."""
+    square = image[top : top + side, left : left + side]
+    rows, columns = side - square.shape[0], side - square.shape[1]
+    if rows or columns:
+        square = np.pad(square, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    return square
