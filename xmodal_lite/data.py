@@ -218,10 +218,10 @@ def open_pairs(data: str | Path | None = None, split: str = "test") -> PairSourc
             embedded scenes.
 
     Splits: `splits.json` where a plain folder has one (a "valid" that it lacks is every tenth pair
-    of its "train"), else a seeded one; RoadScene's are those of this package's manifest (what it does
-    not know is in "train", or, from FLIR's validation part, only in "all"); FLIR's "test" are 20
-    pairs drawn from its own validation part, and its "valid" are runs of neighbouring frames from
-    its training part.
+    of its "train"), else a seeded one; RoadScene's are those of this package's manifest (what that
+    does not know is in "train", or, from FLIR's validation part, only in "all"); FLIR's "test" are
+    20 pairs drawn from its own validation part, and its "valid" are runs of neighbouring frames
+    from its training part.
 
     Raises:
         DataError: no such folder, no known layout, a frame without a partner, a split that is
@@ -349,10 +349,8 @@ def _read_splits(path: Path, names: set[str]) -> dict[str, list[str]]:
             if name in seen:
                 raise DataError(f"{path}: {name!r} is in {seen[name]} and {part}; expected in one")
             seen[name] = part
-    if (
-        "valid" not in splits and "train" in splits
-    ):  # the test part must never be what one tunes on
-        train = splits["train"]
+    train = splits.get("train", [])
+    if not splits.get("valid"):  # else one would tune on the test part
         splits["valid"] = train[::10] if len(train) > 1 else []
         splits["train"] = [name for name in train if name not in splits["valid"]]
     return splits
