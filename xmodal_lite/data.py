@@ -68,10 +68,9 @@ def _open(path: str | Path) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # Pillow raises a dozen kinds on broken files
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise DataError(
-            f"{path}: unreadable ({reason}); expected a complete 8-bit image"
-        ) from None
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "not an image" if unknown else " ".join(str(error).split())
+        raise DataError(f"{path}: unreadable ({reason}); expected a whole image") from None
     if bits > 8:
         raise DataError(f"{path}: {bits} bits a channel (mode {mode}); expected 8")
     if frames > 1:
@@ -89,9 +88,7 @@ def _bits(path: Path, image: Image.Image) -> int:
     """Bits a channel in the file: Pillow hands 16-bit RGB over as 8-bit RGB without a word."""
     if image.format == "PNG":
         with path.open("rb") as file:
-            return file.read(25)[
-                24
-            ]  # IHDR: signature 8, length 4, type 4, width 4, height 4, depth 1
+            return file.read(25)[24]  # the depth in IHDR, after signature, length, type and size
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]  # BitsPerSample
     return 16 if image.mode.startswith("I;16") else 32 if image.mode in ("I", "F") else 8
@@ -107,9 +104,7 @@ def read_infrared(path: str | Path) -> np.ndarray:
     frame = np.asarray(_open(path))
     if frame.ndim == 3:
         if (frame != frame[..., :1]).any():
-            raise DataError(
-                f"{path}: colour image (channels differ); expected a grey infrared frame"
-            )
+            raise DataError(f"{path}: in colour (its channels differ); expected a grey frame")
         frame = np.ascontiguousarray(frame[..., 0])
     return frame
 
@@ -318,24 +313,16 @@ def _split_by_name(entries: list[Entry], names: dict[str, list[str]]) -> dict[st
 def _read_plain(folder: Path) -> dict[str, list[Entry]]:
     entries = _couple(folder / "visible", folder / "infrared")
     if not entries:
-        raise DataError(
-            f"{folder}: visible and infrared hold no images; expected equal names in both"
-        )
+        raise DataError(f"{folder}: no images; expected equal names in visible and infrared")
     path = folder / "splits.json"
     if path.exists():
         return _split_by_name(entries, _read_splits(path, {entry.name for entry in entries}))
     shuffled = random.Random(SPLIT_SEED).sample(entries, len(entries))
     count = len(entries)
     test, valid = max(1, min(TEST_PAIRS, count // 5)), count // 10 or int(count > 2)
-    cuts = {
-        "test": shuffled[:test],
-        "valid": shuffled[test : test + valid],
-        "train": shuffled[test + valid :],
-    }
-    return {
-        **{part: sorted(cut, key=lambda e: e.name) for part, cut in cuts.items()},
-        "all": entries,
-    }
+    parts = [shuffled[test + valid :], shuffled[test : test + valid], shuffled[:test]]
+    ordered = [sorted(part, key=lambda entry: entry.name) for part in parts]
+    return {**dict(zip(SPLITS, ordered, strict=True)), "all": entries}
 
 
 def _read_splits(path: Path, names: set[str]) -> dict[str, list[str]]:
@@ -353,9 +340,7 @@ def _read_splits(path: Path, names: set[str]) -> dict[str, list[str]]:
             raise DataError(f"{path}: {part} is no list; expected a list of names")
         for name in members:
             if not isinstance(name, str) or name not in names:
-                raise DataError(
-                    f"{path}: {part} names {name!r}, which is no pair in {path.parent}"
-                )
+                raise DataError(f"{path}: {part} names {name!r}; no such pair in {path.parent}")
             if name in seen:
                 raise DataError(f"{path}: {name!r} is in {seen[name]} and {part}; expected in one")
             seen[name] = part
@@ -378,14 +363,14 @@ def _read_roadscene(folder: Path) -> dict[str, list[Entry]]:
 
 
 def _read_flir_v1(folder: Path) -> dict[str, list[Entry]]:
-    # FLIR ships some 600 infrared frames without a visible one: no error, they are left out.
+    # By FLIR's ReadMe, 499 training and 109 validation frames have no visible one: left out.
     parts = []
     for part, couple in zip(("train", "val"), _LAYOUTS["flir-v1"], strict=True):
         visible, infrared = (folder / name for name in couple)
         parts.append(_couple(visible, infrared, partners=False) if _holds(folder, couple) else [])
         if _holds(folder, couple) and not parts[-1]:
             raise DataError(
-                f"{folder / part}: RGB and thermal_8_bit share no name; expected pairs"
+                f"{folder / part}: no name is in RGB and thermal_8_bit; expected pairs"
             )
     return _flir_splits(*parts)
 
@@ -433,9 +418,7 @@ def _couple_by_table(folder: Path) -> list[Entry]:
     try:
         table = json.loads(path.read_text(encoding="utf-8")).items()
     except (ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path}: {error}; expected an object of visible to infrared names"
-        ) from None
+        raise DataError(f"{path}: {error}; expected visible names to infrared names") from None
     visible, infrared = (folder / part / "data" for part in _LAYOUTS["flir-v2"][2])
     entries = [Entry(Path(v).stem, visible / v, infrared / i) for v, i in sorted(table)]
     for entry in entries:
@@ -525,9 +508,8 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         height, width = pair.infrared.shape
         side = self.crop
         if self.augment and rng.random() < 0.5:
-            side = min(
-                round(self.crop / rng.uniform(0.6, 1.0)), max(self.crop, min(height, width))
-            )
+            largest = max(self.crop, min(height, width))
+            side = min(round(self.crop / rng.uniform(0.6, 1.0)), largest)
         # Places are drawn in infrared pixels, so the visible ones are their exact multiples.
         top, left = (int(rng.integers(max(0, n - side) + 1)) for n in (height, width))
         mirror = self.augment and rng.random() < 0.5
@@ -571,7 +553,7 @@ def _cut(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
     return square
 
 
-# --- download -------------------------------------------------------------------------------------
+# --- download ------------------------------------------------------------------------------------
 
 
 def fetch_roadscene(
@@ -587,7 +569,7 @@ def fetch_roadscene(
     when it is whole; what is there already is kept, and what was cut off goes on where it ended.
 
     Args:
-        base_url: where `crop_HR_visible/` and `cropinfrared/` lie, if not in the public repository.
+        base_url: where `crop_HR_visible/` and `cropinfrared/` lie; None is the public repository.
         tries: how often a file may fail without getting on.
         pause: seconds to wait after the first failure, doubled after each further one.
 
@@ -597,25 +579,22 @@ def fetch_roadscene(
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
     base_url = (base_url or manifest["base_url"]).rstrip("/")
     root = Path(folder)
-    wanted = [
-        (f"{base_url}/{manifest['folders'][part]}/{name}", root / part / name, size, digest)
+    files = [
+        _Wanted(f"{base_url}/{manifest['folders'][part]}/{name}", root / part / name, size, digest)
         for name, parts in manifest["files"].items()
         for part, (size, digest) in parts.items()
     ]
-    total = sum(size for _, _, size, _ in wanted)
+    total = sum(wanted.size for wanted in files)
     try:
         # First of all, so that a folder that is not complete yet cannot pass for another data set.
         _write_splits(root / "splits.json", manifest["splits"])
-        with (
-            requests.Session() as session,
-            tqdm(total=total, unit="B", unit_scale=True, disable=not progress) as bar,
-        ):
-            for url, target, size, digest in wanted:
-                bar.set_description(target.name, refresh=False)
-                target.parent.mkdir(exist_ok=True)
-                if not _is_whole(target, size, digest):
-                    _download(session, url, target, size, digest, tries, pause)
-                bar.update(size)
+        bar = tqdm(total=total, unit="B", unit_scale=True, disable=not progress, desc="RoadScene")
+        with requests.Session() as session, bar:
+            for wanted in files:
+                wanted.target.parent.mkdir(exist_ok=True)
+                if not wanted.is_at(wanted.target):
+                    _download(session, wanted, tries, pause)
+                bar.update(wanted.size)
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot write ({error.strerror})") from None
     return root
@@ -624,74 +603,75 @@ def fetch_roadscene(
 def _write_splits(path: Path, splits: dict[str, list[str]]) -> None:
     text = json.dumps(splits, indent=1) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{path}: belongs to another data set; expected a new or RoadScene's folder"
-        )
+        raise DataError(f"{path}: of another data set; expected RoadScene's or none")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
-def _is_whole(path: Path, size: int, digest: str) -> bool:
-    if not path.is_file() or path.stat().st_size != size:
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+@dataclass(frozen=True)
+class _Wanted:
+    """A file to fetch: where from, where to, and what tells that it is whole."""
+
+    url: str
+    target: Path
+    size: int
+    digest: str
+
+    def is_at(self, path: Path) -> bool:
+        if not path.is_file() or path.stat().st_size != self.size:
+            return False
+        return hashlib.sha256(path.read_bytes()).hexdigest() == self.digest
 
 
-def _download(
-    session: requests.Session,
-    url: str,
-    target: Path,
-    size: int,
-    digest: str,
-    tries: int,
-    pause: float,
-) -> None:
-    part = target.with_name(target.name + ".part")
+def _download(session: requests.Session, wanted: _Wanted, tries: int, pause: float) -> None:
+    part = wanted.target.with_name(wanted.target.name + ".part")
     failures, reason = 0, ""
     while failures < tries:
         held = part.stat().st_size if part.exists() else 0
         try:
-            reason = _append(session, url, part, size) if held < size else ""
+            reason = _append(session, wanted, part) if held < wanted.size else ""
         except requests.RequestException as error:
             if isinstance(error, ValueError):  # an address that can never work
-                raise DataError(f"{url}: {error}") from None
+                raise DataError(f"{wanted.url}: {error}") from None
             reason = f"connection failed ({type(error).__name__})"
         got = part.stat().st_size if part.exists() else 0
-        if got >= size:
-            if _is_whole(part, size, digest):
-                part.replace(target)
+        if got >= wanted.size:
+            if wanted.is_at(part):
+                part.replace(wanted.target)
                 return
-            reason = f"other bytes than the manifest's (SHA-256 {digest[:12]}…, {size} bytes)"
+            reason = f"other content; expected SHA-256 {wanted.digest[:16]}…"
             part.unlink()
         elif got > held:  # cut off, but it gets on
             continue
         failures += 1
         time.sleep(pause * 2 ** (failures - 1) if failures < tries else 0)
-    raise DataError(f"{url}: {reason} after {tries} tries; fetch again to go on from here")
+    raise DataError(f"{wanted.url}: {reason} after {tries} tries; fetch again to go on from here")
 
 
-def _append(session: requests.Session, url: str, part: Path, size: int) -> str:
-    """Fetch what `part` lacks of `size` bytes; what went wrong, in words, if the rest may come."""
+def _append(session: requests.Session, wanted: _Wanted, part: Path) -> str:
+    """Fetch what `part` lacks; what went wrong, in words, if the rest may come."""
     held = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={held}-"} if held else {})}
-    with session.get(url, headers=headers, stream=True, timeout=30) as answer:
+    with session.get(wanted.url, headers=headers, stream=True, timeout=30) as answer:
         code = answer.status_code
         if code == 404:
-            raise DataError(f"{url}: not found (HTTP 404); expected a file of {size} bytes")
+            raise DataError(f"{wanted.url}: not found (HTTP 404); expected {wanted.size} bytes")
         if code == 416:  # nothing there to go on from
             part.unlink()
         if code not in (200, 206):
             return f"HTTP {code}"
-        resumed = code == 206 and answer.headers.get("Content-Range", "").startswith(
-            f"bytes {held}-"
-        )
-        with part.open("ab" if resumed else "wb") as file:
+        span = answer.headers.get("Content-Range", "")
+        total = span.rpartition("/")[2] if code == 206 else answer.headers.get("Content-Length")
+        if total and total.isdecimal() and int(total) != wanted.size:
+            raise DataError(f"{wanted.url}: holds {total} bytes; expected {wanted.size}")
+        went_on = code == 206 and span.startswith(f"bytes {held}-")
+        with part.open("ab" if went_on else "wb") as file:
             for chunk in answer.iter_content(1 << 16):
                 file.write(chunk)
-                if file.tell() > size:  # no more than was promised
+                if file.tell() > wanted.size:  # no more than was promised
                     break
             file.flush()
             os.fsync(file.fileno())
-    return f"ended after {part.stat().st_size} of {size} bytes"
+    return f"ended after {part.stat().st_size} of {wanted.size} bytes"
