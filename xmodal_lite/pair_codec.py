@@ -1,0 +1,437 @@
+"""Pair codec: one modality coded given the other, end to end (chapter 8)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .bitstream import BitstreamError, Header, Section, pack, unpack
+from .channel_alignment import ChannelAlignment, pack_coefficients, unpack_coefficients
+from .config import CHANNELS, LATENT_STRIDE, CodecConfig, Modality
+from .entropy import EntropyModel
+from .features import FeatureDecoder, FeatureEncoder
+from .image_codec import (
+    MID_GREY,
+    ImageCodec,
+    analysis_transform,
+    as_batch,
+    as_image,
+    check_header,
+    crop,
+    device_of,
+    fingerprint,
+    pad,
+    padded_size,
+    sections_of,
+    upsampling_stage,
+    wire_lambda,
+)
+from .spatial_alignment import SpatialAlignment
+
+
+class Reference(NamedTuple):
+    """All that a decoder knows of the reference frame: nothing here needs the original.
+
+    ``x_hat`` (B, C, s·H, s·W) in [0, 1], ``hidden`` h_1..h_3 of its decoder, ``y_coded`` its
+    dequantised latent.
+    """
+
+    x_hat: Tensor
+    hidden: list[Tensor]
+    y_coded: Tensor
+
+
+class Reconstruction(NamedTuple):
+    """Decoded uint8 images: visible (s·H, s·W, 3) and infrared (H, W); None where not decoded."""
+
+    visible: np.ndarray | None
+    infrared: np.ndarray | None
+
+
+class Encoded(NamedTuple):
+    """A stream, and what its decoder will see, bit for bit on this machine."""
+
+    data: bytes
+    reconstruction: Reconstruction
+
+
+class PairCodec(nn.Module):
+    """Code a target frame with the decoded reference frame of the same scene.
+
+    In the main direction the target is infrared and the reference visible; nothing below depends
+    on it. With every reference branch off it is the single-modality baseline: the same network,
+    and no frame beside the target in the stream.
+
+    Features of both modalities live on the infrared grid (H, W); the visible frame has s times as
+    many pixels on each side.
+
+    Args:
+        config: see :class:`CodecConfig`.
+
+    Shapes:
+        visible: (B, 3, s·H, s·W), infrared: (B, 1, H, W), in [0, 1]; H and W multiples of 64 in
+        :meth:`forward`, any size from 1×1 in :meth:`compress`
+    """
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        F, N, M = config.feature_channels, config.transform_channels, config.latent_channels
+        target, reference = config.target, config.reference
+        stride, reference_stride = config.stride_of(target), config.stride_of(reference)
+        self.config = config
+        self.reference_codec = ImageCodec(config, reference) if config.uses_reference else None
+        self.reference_features = self.channel_alignment = self.spatial_alignment = None
+        beside_f = beside_h = 0  # channels that the reference adds to features and hidden features
+        if config.channel_alignment:
+            beside_f = F
+            self.reference_features = FeatureEncoder(CHANNELS[reference], F, reference_stride)
+            self.channel_alignment = ChannelAlignment(F, config.coefficient_format)
+        if config.spatial_alignment:
+            beside_h = N
+            self.spatial_alignment = nn.ModuleList(
+                SpatialAlignment(
+                    N,
+                    config.embedding,
+                    config.heads,
+                    config.window,
+                    config.patch,
+                    config.blocks,
+                    reference_stride,
+                    config.attention_shortcut,
+                )
+                for _ in range(3)
+            )
+        self.target_features = FeatureEncoder(CHANNELS[target], F, stride)
+        self.g_a = analysis_transform(F + beside_f, N, M)
+        self.entropy = EntropyModel(config, M if config.entropy_reference else 0, reference_stride)
+        self.g_s = nn.ModuleList(
+            [
+                upsampling_stage(M, N),
+                upsampling_stage(N + beside_h, N),
+                upsampling_stage(N + beside_h, N),
+                upsampling_stage(N + beside_h, F, gdn=False),
+            ]
+        )
+        self.feature_decoder = FeatureDecoder(F + beside_f, F, CHANNELS[target], stride)
+        nn.init.constant_(self.feature_decoder.last.bias, MID_GREY)
+        self.freeze_reference()
+
+    # --- the reference ---------------------------------------------------------------------
+
+    def freeze_reference(self) -> None:
+        """The visible codec is trained first, then never again."""
+        if self.reference_codec is not None:
+            self.reference_codec.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> PairCodec:
+        """As usual, but the frozen codec keeps rounding instead of adding noise."""
+        super().train(mode)
+        if self.reference_codec is not None:
+            self.reference_codec.eval()
+        return self
+
+    @torch.no_grad()
+    def start_from(self, baseline: nn.Module) -> None:
+        """Take over a trained codec's weights; what the baseline has no channels for starts at zero.
+
+        A pair codec that starts from its baseline computes exactly what the baseline computes:
+        training can only learn to use the reference. The reference codec is left alone.
+
+        Raises:
+            ValueError: the two differ in more than their reference branches.
+        """
+        own = self.state_dict()
+        for name, theirs in baseline.state_dict().items():
+            if name.startswith("reference_codec."):
+                continue
+            mine = own.get(name)
+            if mine is None or mine.ndim != theirs.ndim:
+                if mine is None or mine.numel():
+                    raise ValueError(f"{name} of the baseline has no place in this codec")
+                continue  # probability tables, filled after training
+            if mine.shape != theirs.shape and any(
+                mine_side < their_side
+                for mine_side, their_side in zip(mine.shape, theirs.shape, strict=True)
+            ):
+                if mine.numel() and not name.endswith(("_quantized_cdf", "_cdf_length", "_offset")):
+                    raise ValueError(
+                        f"{name} is {tuple(theirs.shape)} in the baseline, {tuple(mine.shape)} here"
+                    )
+                continue
+            mine.zero_()
+            mine[tuple(slice(side) for side in theirs.shape)] = theirs
+
+    def decode_reference(self, y_coded: Tensor, lmbda: float) -> Reference:
+        """The reference as encoder and decoder both compute it from the decoded latent."""
+        assert self.reference_codec is not None
+        x_hat, hidden = self.reference_codec.decode_latent(y_coded, lmbda)
+        return Reference(x_hat, hidden, y_coded)
+
+    @torch.no_grad()
+    def estimate_reference(self, image: Tensor, lmbda: Tensor) -> Reference:
+        """The same without bytes, for training: (B, C, s·H, s·W), λ (B,)."""
+        assert self.reference_codec is not None
+        out = self.reference_codec(image, lmbda)
+        return Reference(out["x_hat"].clamp(0, 1), out["hidden"], out["y_coded"])
+
+    # --- training and estimates ------------------------------------------------------------
+
+    def forward(
+        self, visible: Tensor | None, infrared: Tensor | None, lmbda: Tensor
+    ) -> dict[str, object]:
+        """Code without bytes.
+
+        Args:
+            visible, infrared: batches; the reference may be None for a codec without one.
+            lmbda: (B,).
+
+        Returns:
+            ``x_hat`` of the target, ``likelihoods`` of its ``y`` and ``z``, ``gamma`` and
+            ``beta`` (None without channel alignment).
+        """
+        target, image = (
+            (infrared, visible) if self.config.target == "infrared" else (visible, infrared)
+        )
+        reference = None if self.reference_codec is None else self.estimate_reference(image, lmbda)
+        y, f_aligned, gamma, beta = self.analyse(target, reference)
+        out = self.entropy(y, lmbda, self._side(reference))
+        x_hat = self.synthesise(out["y_hat"], reference, f_aligned)
+        return {
+            "x_hat": x_hat,
+            "likelihoods": out["likelihoods"],
+            "gamma": gamma,
+            "beta": beta,
+        }
+
+    def analyse(
+        self, target: Tensor, reference: Reference | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Encoder side: y, f̄ and the coefficients that go on the wire."""
+        f_target = self.target_features(target)  # (B, F, H, W)
+        if self.channel_alignment is None:
+            return self.g_a(f_target), None, None, None
+        f_reference = self.reference_features(reference.x_hat)  # (B, F, H, W)
+        gamma, beta = self.channel_alignment(f_reference, f_target)  # (B, F, 1, 1)
+        f_aligned = self.channel_alignment.align(f_reference, gamma, beta)
+        y = self.g_a(torch.cat([f_target, f_aligned], 1))  # (B, M, H/16, W/16)
+        return y, f_aligned, gamma, beta
+
+    def synthesise(
+        self,
+        y_hat: Tensor,
+        reference: Reference | None,
+        f_aligned: Tensor | None,
+        weights: list[list[Tensor]] | None = None,
+    ) -> Tensor:
+        """Decoder side: x̂ (B, C, ·, ·), not clamped.
+
+        Args:
+            y_hat: (B, M, H/16, W/16).
+            weights: a list to which each stage appends its blocks' attention weights.
+        """
+        x = self.g_s[0](y_hat)  # (B, N, H/8, W/8)
+        for j, stage in enumerate(self.g_s[1:]):
+            if self.spatial_alignment is not None:
+                align = self.spatial_alignment[j].align
+                aligned, stage_weights = align(x, reference.hidden[j])
+                x = torch.cat([x, aligned], 1)  # (B, 2N, ·, ·)
+                if weights is not None:
+                    weights.append(stage_weights)
+            x = stage(x)
+        if f_aligned is not None:
+            x = torch.cat([x, f_aligned], 1)  # (B, 2F, H, W)
+        return self.feature_decoder(x)
+
+    def _side(self, reference: Reference | None) -> Tensor | None:
+        return reference.y_coded if self.config.entropy_reference else None
+
+    # --- real bytes ------------------------------------------------------------------------
+
+    def compress(
+        self,
+        visible: np.ndarray | Tensor | None,
+        infrared: np.ndarray | Tensor | None,
+        lmbda: float = 1024,
+        reference_lmbda: float | None = None,
+    ) -> bytes:
+        """Code a pair into an ``.xmc`` stream.
+
+        Args:
+            visible: uint8 (s·H, s·W, 3) or float (3, s·H, s·W) in [0, 1]; None for a codec
+                without reference.
+            infrared: uint8 (H, W) or float (1, H, W) in [0, 1].
+            lmbda: λ of the target, within the trained range.
+            reference_lmbda: λ of the reference; the target's where not given.
+
+        Raises:
+            ValueError: wrong types, shapes or ranges, sizes that do not belong together.
+        """
+        return self._encode(visible, infrared, lmbda, reference_lmbda)[0]
+
+    def encode(
+        self,
+        visible: np.ndarray | Tensor | None,
+        infrared: np.ndarray | Tensor | None,
+        lmbda: float = 1024,
+        reference_lmbda: float | None = None,
+    ) -> Encoded:
+        """As :meth:`compress`, with the reconstruction that the decoder will compute."""
+        data, header, y_coded, reference, f_aligned = self._encode(
+            visible, infrared, lmbda, reference_lmbda
+        )
+        return Encoded(data, self._finish(header, y_coded, reference, f_aligned))
+
+    @torch.no_grad()
+    def _encode(self, visible, infrared, lmbda, reference_lmbda):  # type: ignore[no-untyped-def]
+        config = self.config
+        given = {"visible": visible, "infrared": infrared}
+        lmbdas = {config.target: wire_lambda(lmbda, config)}
+        if self.reference_codec is not None:
+            lmbdas[config.reference] = wire_lambda(
+                lmbda if reference_lmbda is None else reference_lmbda, config
+            )
+        for name in lmbdas:
+            if given[name] is None:
+                raise ValueError(f"no {name} image; this codec codes {' and '.join(lmbdas)}")
+        device = device_of(self)
+        images = {name: as_batch(given[name], name).to(device) for name in lmbdas}
+        sizes = {name: tuple(image.shape[-2:]) for name, image in images.items()}
+        grid = self._grid(sizes)
+        padded = {name: pad(image, *self._padded(grid, name)) for name, image in images.items()}
+
+        sections: dict[Section, bytes] = {}
+        checksums = {}
+        reference = None
+        if self.reference_codec is not None:
+            z, y = sections_of(config.reference)
+            coded = self.reference_codec.encode_latent(
+                padded[config.reference], lmbdas[config.reference]
+            )
+            sections |= {z: coded.z, y: coded.y}
+            checksums[config.reference] = coded.checksum
+            reference = self.decode_reference(coded.y_coded, lmbdas[config.reference])
+        latent, f_aligned, gamma, beta = self.analyse(padded[config.target], reference)
+        if gamma is not None:
+            sections[Section.COEFFICIENTS] = pack_coefficients(
+                gamma, beta, config.coefficient_format
+            )
+        coded = self.entropy.compress(latent, lmbdas[config.target], self._side(reference))
+        z, y = sections_of(config.target)
+        sections |= {z: coded.z, y: coded.y}
+        checksums[config.target] = coded.checksum
+        header = Header(
+            visible_size=sizes.get("visible"),
+            infrared_size=sizes.get("infrared"),
+            visible_lmbda=lmbdas.get("visible"),
+            infrared_lmbda=lmbdas.get("infrared"),
+            target=config.target if reference is not None else None,
+            context=config.context,
+            coefficient_format=config.coefficient_format if gamma is not None else "none",
+            fingerprint=fingerprint(self),
+        )
+        sections[Section.SYMBOLS] = b"".join(
+            checksums[image].to_bytes(4, "little") for image in header.images
+        )
+        return pack(header, sections), header, coded.y_coded, reference, f_aligned
+
+    @torch.no_grad()
+    def decompress(self, data: bytes, only: Modality | None = None) -> Reconstruction:
+        """Decode a stream; ``only`` the reference's name leaves the target's sections unread.
+
+        Raises:
+            BitstreamError: malformed, another codec's, or decoded differently on this machine.
+        """
+        config = self.config
+        header, sections = unpack(data, only)
+        both = self.reference_codec is not None
+        check_header(header, self, ("visible", "infrared") if both else (config.target,))
+        checksums = dict(
+            zip(
+                header.images,
+                np.frombuffer(sections[Section.SYMBOLS], "<u4").tolist(),
+                strict=True,
+            )
+        )
+        sizes = {image: getattr(header, f"{image}_size") for image in header.images}
+        grid = self._stream_grid(sizes)
+        reference = f_aligned = None
+        if both:
+            lmbda = getattr(header, f"{config.reference}_lmbda")
+            height, width = self._padded(grid, config.reference)
+            z, y = sections_of(config.reference)
+            y_coded = self.reference_codec.entropy.decompress(
+                sections[z],
+                sections[y],
+                checksums[config.reference],
+                (height // LATENT_STRIDE, width // LATENT_STRIDE),
+            )
+            reference = self.decode_reference(y_coded, lmbda)
+            if only == config.reference:
+                return self._finish(header, None, reference, None)
+        if Section.COEFFICIENTS in sections:
+            gamma, beta = unpack_coefficients(
+                sections[Section.COEFFICIENTS], config.feature_channels, config.coefficient_format
+            )
+            device = device_of(self)
+            f_reference = self.reference_features(reference.x_hat)
+            f_aligned = ChannelAlignment.align(f_reference, gamma.to(device), beta.to(device))
+        z, y = sections_of(config.target)
+        y_coded = self.entropy.decompress(
+            sections[z],
+            sections[y],
+            checksums[config.target],
+            (grid[0] // LATENT_STRIDE, grid[1] // LATENT_STRIDE),
+            self._side(reference),
+        )
+        return self._finish(header, y_coded, reference, f_aligned, only)
+
+    @torch.no_grad()
+    def _finish(  # type: ignore[no-untyped-def]
+        self, header: Header, y_coded, reference, f_aligned, only: Modality | None = None
+    ) -> Reconstruction:
+        """Images from decoded latents: the one piece of code that encoder and decoder share."""
+        images: dict[str, np.ndarray | None] = {"visible": None, "infrared": None}
+        if reference is not None and only in (None, self.config.reference):
+            name = self.config.reference
+            images[name] = as_image(crop(reference.x_hat, getattr(header, f"{name}_size")))
+        if y_coded is not None:
+            name = self.config.target
+            y_hat = self.entropy.dequantise(y_coded, getattr(header, f"{name}_lmbda"))
+            x_hat = self.synthesise(y_hat, reference, f_aligned)
+            images[name] = as_image(crop(x_hat, getattr(header, f"{name}_size")))
+        return Reconstruction(**images)
+
+    def _grid(self, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
+        """Padded size of the feature grid, for these image sizes.
+
+        Raises:
+            ValueError: visible is not s times infrared.
+        """
+        scale = self.config.scale
+        if "infrared" not in sizes:
+            height, width = sizes["visible"]
+            return padded_size((-(-height // scale), -(-width // scale)))
+        height, width = sizes["infrared"]
+        if "visible" in sizes and sizes["visible"] != (scale * height, scale * width):
+            raise ValueError(
+                f"visible is {sizes['visible'][0]}×{sizes['visible'][1]}, infrared "
+                f"{height}×{width}; expected visible {scale * height}×{scale * width}"
+            )
+        return padded_size((height, width))
+
+    def _stream_grid(self, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
+        try:
+            return self._grid(sizes)
+        except ValueError as error:
+            raise BitstreamError(str(error)) from None
+
+    def _padded(self, grid: tuple[int, int], modality: str) -> tuple[int, int]:
+        stride = self.config.stride_of(modality)  # type: ignore[arg-type]
+        return stride * grid[0], stride * grid[1]
+
+    def update_tables(self) -> None:
+        """Fill the target's probability tables; the reference codec brings its own."""
+        self.entropy.update_tables()

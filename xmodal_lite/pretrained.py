@@ -1,0 +1,145 @@
+"""Pretrained codecs: weights, probability tables and configuration in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .config import CodecConfig
+from .image_codec import ImageCodec
+from .pair_codec import PairCodec
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the package keeps its own; ``SHA256SUMS`` beside them is checked on loading."""
+
+Codec = ImageCodec | PairCodec
+
+
+class WeightsError(ValueError):
+    """A weights file that is missing, damaged or made for another codec."""
+
+
+def save_weights(
+    codec: Codec, path: str | Path, notes: dict[str, Any] | None = None, half: bool = False
+) -> None:
+    """Write a codec: tables are brought up to date, the file appears whole or not at all.
+
+    Args:
+        codec: trained; of a pair codec the reference codec travels along.
+        path: ``*.safetensors``.
+        notes: what the model card needs (steps, data, …), kept as JSON in the file.
+        half: store weights as float16; tables stay exact.
+
+    Raises:
+        OSError: the file cannot be written; the old one, if any, is untouched.
+    """
+    codec.update_tables()
+    tensors = {}
+    for name, tensor in codec.state_dict().items():
+        stored = tensor.half() if half and tensor.dtype == torch.float32 else tensor
+        tensors[name] = stored.detach().cpu().contiguous()
+    kind = codec.modality if isinstance(codec, ImageCodec) else "pair"
+    metadata = {
+        "kind": kind,
+        "config": json.dumps(codec.config.to_dict()),
+        "notes": json.dumps(notes or {}),
+    }
+    write_whole(path, save(tensors, metadata))
+
+
+def load_weights(path: str | Path, device: str | torch.device = "cpu") -> Codec:
+    """The codec of a weights file, in eval mode, ready to code.
+
+    Raises:
+        WeightsError: no such file, no weights, or weights that do not fit their configuration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        config = CodecConfig.from_dict(json.loads(metadata["config"]))
+        kind = metadata["kind"]
+    except KeyError as error:
+        raise WeightsError(f"{path}: no {error} in its metadata; not weights of a codec") from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({error})") from None
+    codec: Codec = PairCodec(config) if kind == "pair" else ImageCodec(config, kind)
+    state = {name: t.float() if t.dtype == torch.float16 else t for name, t in state.items()}
+    try:
+        codec.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise WeightsError(f"{path}: weights do not fit configuration {config.name!r}: {first}") from None
+    if not all(bool(torch.isfinite(t).all()) for t in state.values() if t.is_floating_point()):
+        raise WeightsError(f"{path}: a weight is not finite")
+    return codec.to(device).eval()
+
+
+def notes_of(path: str | Path) -> dict[str, Any]:
+    """The notes that :meth:`save_weights` was given.
+
+    Raises:
+        WeightsError: no readable weights file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {}).get("notes", "{}")))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({error})") from None
+
+
+def available() -> list[str]:
+    """Names that :func:`load_pretrained` takes."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load_pretrained(name: str = "pair", device: str | torch.device = "cpu") -> Codec:
+    """A codec that the package ships, its hash checked; offline.
+
+    Args:
+        name: ``"pair"``, ``"alone"`` (the same network without reference), ``"visible"``, or
+            another of :func:`available`.
+
+    Raises:
+        WeightsError: unknown name, or a file that is not the one that was shipped.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"no pretrained codec {name!r}; there are {', '.join(available())}")
+    listed = dict(
+        reversed(line.split()) for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines()
+    )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != listed.get(path.name):
+        raise WeightsError(f"{path}: its SHA-256 is not the one in SHA256SUMS; fetch it again")
+    return load_weights(path, device)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write, flush to disk, rename: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: naming the path; nothing is left behind.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise
