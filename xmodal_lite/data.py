@@ -103,9 +103,10 @@ def read_infrared(path: str | Path) -> np.ndarray:
     """An infrared frame as uint8 (H, W), or RGB with equal channels; raises DataError."""
     frame = np.asarray(_open(path))
     if frame.ndim == 3:
-        if (frame != frame[..., :1]).any():
-            raise DataError(f"{path}: in colour (its channels differ); expected a grey frame")
-        frame = np.ascontiguousarray(frame[..., 0])
+        spread = int(np.ptp(frame, axis=-1).max())
+        if spread > 1:  # a grey frame through lossy WebP differs by 1
+            raise DataError(f"{path}: in colour (channels {spread} apart); expected a grey frame")
+        frame = np.ascontiguousarray(frame[..., 1])
     return frame
 
 
@@ -417,10 +418,10 @@ def _couple_by_table(folder: Path) -> list[Entry]:
         return []
     try:
         table = json.loads(path.read_text(encoding="utf-8")).items()
-    except (ValueError, AttributeError) as error:
+        visible, infrared = (folder / part / "data" for part in _LAYOUTS["flir-v2"][2])
+        entries = [Entry(Path(v).stem, visible / v, infrared / i) for v, i in sorted(table)]
+    except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: {error}; expected visible names to infrared names") from None
-    visible, infrared = (folder / part / "data" for part in _LAYOUTS["flir-v2"][2])
-    entries = [Entry(Path(v).stem, visible / v, infrared / i) for v, i in sorted(table)]
     for entry in entries:
         for frame in (entry.visible, entry.infrared):
             if not frame.is_file():
@@ -659,7 +660,7 @@ def _append(session: requests.Session, wanted: _Wanted, part: Path) -> str:
         if code == 404:
             raise DataError(f"{wanted.url}: not found (HTTP 404); expected {wanted.size} bytes")
         if code == 416:  # nothing there to go on from
-            part.unlink()
+            part.unlink(missing_ok=True)
         if code not in (200, 206):
             return f"HTTP {code}"
         span = answer.headers.get("Content-Range", "")
@@ -667,6 +668,7 @@ def _append(session: requests.Session, wanted: _Wanted, part: Path) -> str:
         if total and total.isdecimal() and int(total) != wanted.size:
             raise DataError(f"{wanted.url}: holds {total} bytes; expected {wanted.size}")
         went_on = code == 206 and span.startswith(f"bytes {held}-")
+        answer.raw.enforce_content_length = False  # else urllib3 drops what came before a cut
         with part.open("ab" if went_on else "wb") as file:
             for chunk in answer.iter_content(1 << 16):
                 file.write(chunk)
