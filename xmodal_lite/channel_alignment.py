@@ -77,9 +77,7 @@ def round_coefficients(coefficients: Tensor, coefficient_format: CoefficientForm
     return clamped + (rounded - clamped).detach()
 
 
-def pack_coefficients(
-    gamma: Tensor, beta: Tensor, coefficient_format: CoefficientFormat
-) -> bytes:
+def pack_coefficients(gamma: Tensor, beta: Tensor, coefficient_format: CoefficientFormat) -> bytes:
     """γ then β of one image, little-endian: 8, 4 or 2 bytes a channel.
 
     Raises:

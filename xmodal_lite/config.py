@@ -1,4 +1,4 @@
-"""Configuration: every choice of the codec in one frozen dataclass, and its presets LITE and PAPER."""
+"""Configuration: every choice of the codec in one frozen dataclass, and two presets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAMBDAS = (256.0, 512.0, 1024.0, 2048.0, 4096.0)
 
 LATENT_STRIDE = 16
 PAD_MULTIPLE = 64
-"""Frames are padded to this on the feature grid: 16 (g_a) × 4 (h_a); four-token windows divide it too."""
+"""Frames are padded to this on the feature grid: 16 for g_a times 4 for h_a."""
 
 CHANNELS = {"visible": 3, "infrared": 1}
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,8 @@ class CodecConfig:
         context: ``"autoregressive"`` (Minnen 2018) or ``"checkerboard"`` (He 2021).
         lambdas: one value for a codec of one rate; several for gain vectors (Cui 2021).
         coefficient_format: wire format of γ and β.
-        embedding, heads, window, patch, blocks: cross-attention sizes (96, 3, 4, 2, 2 in the paper).
+        embedding, heads, window, patch, blocks: cross-attention sizes (96, 3, 4, 2, 2 in the
+            paper).
         attention_shortcut: which embedding the attention's residual adds; Eq. 2 prints the
             visible one, the unofficial code adds the infrared one.
 

@@ -1,4 +1,4 @@
-"""Entropy model: hyperprior, context and gains on CompressAI's latent codecs; real bytes (chapter 4)."""
+"""Entropy model: hyperprior, context, gains; from densities to real bytes (chapter 4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .bitstream import BitstreamError
 from .config import CodecConfig, check_lambda
 
 SCALE_LEVELS = [0.11 * (256 / 0.11) ** (k / 63) for k in range(64)]
-"""σ of the 64 Gaussians that have a probability table: from 0.11 to 256, evenly in the logarithm."""
+"""σ of the 64 Gaussians that have a table: from 0.11 to 256, evenly in the logarithm."""
 
 MEAN_GRID = 64
 """Means are rounded to 1/64 when coding, so that another machine's last bits cannot matter."""
@@ -44,7 +44,7 @@ class CodedLatent(NamedTuple):
 
 
 class EntropyTables(NamedTuple):
-    """CDF rows without their zero tails: handing ragged rows to the coder is what makes it fast."""
+    """CDF rows without their zero tails: ragged rows are what makes the coder fast."""
 
     rows: list[list[int]]
     lengths: list[int]
@@ -73,7 +73,9 @@ class SymbolWriter:
         self._encoder = BufferedRansEncoder()
         self.checksum = 0
 
-    def __call__(self, indexes: np.ndarray, tables: EntropyTables, values: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, indexes: np.ndarray, tables: EntropyTables, values: np.ndarray
+    ) -> np.ndarray:
         """Write ``values`` rounded to symbols; returns the symbols (int32)."""
         symbols = np.rint(values).astype(np.int32)
         self._encoder.encode_with_indexes(
@@ -98,7 +100,9 @@ class SymbolReader:
 
     def __init__(self, data: bytes, count: int, checksum: int = 0):
         if len(data) < 8 or len(data) % 4:
-            raise BitstreamError(f"range-coded section of {len(data)} bytes; expected 8, 12, 16, …")
+            raise BitstreamError(
+                f"range-coded section of {len(data)} bytes; expected 8, 12, 16, …"
+            )
         self._decoder = RansDecoder()
         self._decoder.set_stream(data + bytes(4 * count + 16 * len(data) + 64))
         self.checksum = checksum
@@ -336,7 +340,7 @@ def _grid(params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checkerboard(latent, coder, tables, side_params, y):  # type: ignore[no-untyped-def]
-    """Two passes: anchors from the hyperprior alone, then the rest from their anchor neighbours."""
+    """Two passes: anchors from the hyperprior, then the rest from their anchor neighbours."""
     context_prediction = _float64(latent.context_prediction)
     entropy_parameters = _float64(latent.entropy_parameters)
     h, w = y.shape[1:]
@@ -370,7 +374,9 @@ def _raster_scan(latent, coder, tables, side_params, y):  # type: ignore[no-unty
         for layer in latent.entropy_parameters
         if isinstance(layer, nn.Conv2d)
     ]
-    slope = next(m.negative_slope for m in latent.entropy_parameters if isinstance(m, nn.LeakyReLU))
+    slope = next(
+        m.negative_slope for m in latent.entropy_parameters if isinstance(m, nn.LeakyReLU)
+    )
     (first_weight, first_bias), *rest = layers
     side = side_params[0].numpy()  # (2M, h, w); merged before the context, as in CompressAI
     split = len(side)

@@ -1,4 +1,4 @@
-"""Features: into the shared feature space before alignment, and back to pixels after it (chapter 6)."""
+"""Features: from pixels into the space where both modalities meet, and back (chapter 6)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,11 @@ MID_GREY = 0.45
 
 
 def analysis_transform(in_channels: int, N: int, M: int) -> nn.Sequential:
-    """g_a of Minnen et al. 2018: four stride-2 convolutions with GDN; (B, in, H, W) → (B, M, H/16, W/16)."""
+    """g_a of Minnen et al. 2018: four stride-2 convolutions with GDN.
+
+    Shapes:
+        (B, in_channels, H, W) → (B, M, H/16, W/16)
+    """
     return nn.Sequential(
         nn.Conv2d(in_channels, N, 5, stride=2, padding=2),
         GDN(N),
@@ -38,7 +42,9 @@ def analysis_transform(in_channels: int, N: int, M: int) -> nn.Sequential:
 
 def upsampling_stage(in_channels: int, out_channels: int, gdn: bool = True) -> nn.Sequential:
     """One stage of g_s: a stride-2 transposed convolution and, but for the last, inverse GDN."""
-    deconv = nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
+    deconv = nn.ConvTranspose2d(
+        in_channels, out_channels, 5, stride=2, padding=2, output_padding=1
+    )
     return nn.Sequential(deconv, GDN(out_channels, inverse=True)) if gdn else nn.Sequential(deconv)
 
 
@@ -106,7 +112,7 @@ class ImageCodec(nn.Module):
 
     @torch.no_grad()
     def decode_latent(self, y_coded: Tensor, lmbda: float) -> tuple[Tensor, list[Tensor]]:
-        """x̂ clamped to [0, 1] and the hidden features, as encoder and decoder both compute them."""
+        """x̂ clamped to [0, 1] and hidden features, as encoder and decoder both compute them."""
         x_hat, hidden = self.synthesise(self.entropy.dequantise(y_coded, lmbda))
         return x_hat.clamp(0, 1), hidden
 
@@ -196,7 +202,9 @@ def as_batch(image: np.ndarray | Tensor, modality: Modality) -> Tensor:
         plain = tensor.ndim == 4 and tuple(tensor.shape[:2]) == (1, channels)
         if plain and tensor.numel() and not (tensor.min() >= 0 and tensor.max() <= 1):
             low, high = float(tensor.min()), float(tensor.max())
-            raise ValueError(f"{modality} image has values in [{low:g}, {high:g}]; expected [0, 1]")
+            raise ValueError(
+                f"{modality} image has values in [{low:g}, {high:g}]; expected [0, 1]"
+            )
     else:
         kind = getattr(image, "dtype", type(image).__name__)
         raise ValueError(f"{modality} image is {kind}; expected a uint8 array or a float tensor")
@@ -243,7 +251,8 @@ def check_header(header: Header, codec: nn.Module, images: tuple[Modality, ...])
     config = codec.config
     if header.images != images:
         raise BitstreamError(
-            f"the stream holds {' and '.join(header.images)}; this codec reads {' and '.join(images)}"
+            f"the stream holds {' and '.join(header.images)}; "
+            f"this codec reads {' and '.join(images)}"
         )
     if header.fingerprint != (own := fingerprint(codec)):
         raise BitstreamError(

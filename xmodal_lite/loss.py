@@ -38,9 +38,7 @@ def rate_distortion(
     """
     pixels = target.shape[-2] * target.shape[-1]
     mse = (x_hat.float() - target).square().mean((1, 2, 3))
-    bpp_y, bpp_z = (
-        likelihoods[name].log2().sum((1, 2, 3)).neg() / pixels for name in ("y", "z")
-    )
+    bpp_y, bpp_z = (likelihoods[name].log2().sum((1, 2, 3)).neg() / pixels for name in ("y", "z"))
     bpp = bpp_y + bpp_z + coefficient_bits / pixels
     return RateDistortion(lmbda * mse + bpp, mse, bpp, bpp_y, bpp_z)
 

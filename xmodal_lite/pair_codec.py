@@ -135,7 +135,7 @@ class PairCodec(nn.Module):
 
     @torch.no_grad()
     def start_from(self, baseline: nn.Module) -> None:
-        """Take over a trained codec's weights; what the baseline has no channels for starts at zero.
+        """Take over a trained codec's weights; channels that it does not have start at zero.
 
         A pair codec that starts from its baseline computes exactly what the baseline computes:
         training can only learn to use the reference. The reference codec is left alone.
@@ -143,24 +143,15 @@ class PairCodec(nn.Module):
         Raises:
             ValueError: the two differ in more than their reference branches.
         """
-        own = self.state_dict()
-        for name, theirs in baseline.state_dict().items():
+        own = dict(self.named_parameters())
+        for name, theirs in baseline.named_parameters():
             if name.startswith("reference_codec."):
                 continue
             mine = own.get(name)
-            if mine is None or mine.ndim != theirs.ndim:
-                if mine is None or mine.numel():
-                    raise ValueError(f"{name} of the baseline has no place in this codec")
-                continue  # probability tables, filled after training
-            if mine.shape != theirs.shape and any(
-                mine_side < their_side
-                for mine_side, their_side in zip(mine.shape, theirs.shape, strict=True)
-            ):
-                if mine.numel() and not name.endswith(("_quantized_cdf", "_cdf_length", "_offset")):
-                    raise ValueError(
-                        f"{name} is {tuple(theirs.shape)} in the baseline, {tuple(mine.shape)} here"
-                    )
-                continue
+            fits = mine is not None and len(mine.shape) == len(theirs.shape)
+            if not fits or any(m < t for m, t in zip(mine.shape, theirs.shape, strict=True)):
+                here = "has no place here" if mine is None else f"is {tuple(mine.shape)} here"
+                raise ValueError(f"{name} is {tuple(theirs.shape)} in the baseline, and {here}")
             mine.zero_()
             mine[tuple(slice(side) for side in theirs.shape)] = theirs
 

@@ -79,7 +79,9 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> Codec:
         codec.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise WeightsError(f"{path}: weights do not fit configuration {config.name!r}: {first}") from None
+        raise WeightsError(
+            f"{path}: weights do not fit configuration {config.name!r}: {first}"
+        ) from None
     if not all(bool(torch.isfinite(t).all()) for t in state.values() if t.is_floating_point()):
         raise WeightsError(f"{path}: a weight is not finite")
     return codec.to(device).eval()

@@ -9,7 +9,7 @@ from .config import Modality
 
 
 class WindowCrossAttention(nn.Module):
-    """Multi-head attention inside M×M windows: queries from infrared, keys and values from visible.
+    """Multi-head attention inside M×M windows: infrared queries, visible keys and values.
 
     softmax(Q Kᵀ / √d + B) V, Eqs. 3 and 4 of the paper, d = embedding / heads, with a learned bias
     B for each relative position in the window.

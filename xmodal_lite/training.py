@@ -194,13 +194,15 @@ def draw_lambdas(config: TrainingConfig, lambdas: tuple[float, ...], step: int) 
     return drawn.clamp(low, high)
 
 
-def run_codec(codec: nn.Module, visible: Tensor, infrared: Tensor, lmbda: Tensor) -> RateDistortion:
+def run_codec(
+    codec: nn.Module, visible: Tensor, infrared: Tensor, lmbda: Tensor
+) -> RateDistortion:
     """Forward pass and loss of one batch, whatever the kind of codec.
 
     Shapes:
         visible: (B, 3, s·H, s·W), infrared: (B, 1, H, W), lmbda: (B,)
     """
-    plain = getattr(codec, "module", codec)  # inside DistributedDataParallel
+    plain: Any = getattr(codec, "module", codec)  # inside DistributedDataParallel
     if isinstance(plain, ImageCodec):
         target = visible if plain.modality == "visible" else infrared
         out = codec(target, lmbda)
@@ -239,16 +241,19 @@ def validate(
         costs, rates, quality, controls = [], [], [], []
         weight = torch.tensor([lmbda], device=device)
         for pair in source:
-            visible, infrared = (x.to(device) for x in _centre(*to_tensor(pair), limit))
+            visible, infrared = _centre(*to_tensor(pair), limit)
+            visible, infrared = visible.to(device), infrared.to(device)
             out = run_codec(codec, visible, infrared, weight)
             costs.append(out.loss.item())
             rates.append(out.bpp.item())
             quality.append(psnr(out.mse.item()))
             if isinstance(codec, PairCodec) and codec.config.uses_reference:
-                mirrored = [visible, infrared]
-                which = 0 if codec.config.reference == "visible" else 1
-                mirrored[which] = mirrored[which].flip(-1)
-                controls.append(run_codec(codec, *mirrored, weight).loss.item() - costs[-1])
+                if codec.config.reference == "visible":
+                    visible = visible.flip(-1)
+                else:
+                    infrared = infrared.flip(-1)
+                wrong = run_codec(codec, visible, infrared, weight)
+                controls.append(wrong.loss.item() - costs[-1])
         mean = lambda values: sum(values) / len(values) if values else math.nan  # noqa: E731
         records.append(
             {
@@ -442,7 +447,9 @@ class Trainer:
             state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
             identity = state["identity"]
         except Exception as error:  # whatever a cut file makes torch.load raise
-            raise TrainingError(f"{path}: not a whole checkpoint ({type(error).__name__})") from None
+            raise TrainingError(
+                f"{path}: not a whole checkpoint ({type(error).__name__})"
+            ) from None
         for part, ours in self.identity.items():
             theirs = identity.get(part)
             if theirs != ours:
