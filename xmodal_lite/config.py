@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -70,10 +71,16 @@ class CodecConfig:
     coefficient_format: CoefficientFormat = "int8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lambdas", tuple(float(value) for value in self.lambdas))
+        try:
+            object.__setattr__(self, "lambdas", tuple(float(value) for value in self.lambdas))
+        except (TypeError, ValueError):
+            raise ValueError(f"lambdas are {self.lambdas!r}; expected numbers") from None
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {choices}")
+        for name in ("channel_alignment", "spatial_alignment", "entropy_reference"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False")
         for name in ("feature_channels", "transform_channels", "latent_channels", "embedding",
                      "heads", "window", "patch", "blocks", "scale"):  # fmt: skip
             value = getattr(self, name)
@@ -87,7 +94,8 @@ class CodecConfig:
                 f"({PAD_MULTIPLE // 8} samples)"
             )
         rising = all(low < high for low, high in zip(self.lambdas, self.lambdas[1:], strict=False))
-        if not self.lambdas or self.lambdas[0] <= 0 or not rising:
+        sound = rising and all(0 < value < math.inf for value in self.lambdas)  # no NaN either
+        if not self.lambdas or not sound:
             raise ValueError(f"lambdas are {self.lambdas}; expected positive, rising values")
 
     @property
@@ -151,6 +159,9 @@ def preset(name: str) -> CodecConfig:
     return PRESETS[name]
 
 
+_FLOAT32_STEP = 2.0**-23
+
+
 def check_lambda(lmbda: float, lambdas: tuple[float, ...]) -> float:
     """λ as a float, if a model trained for ``lambdas`` can code at it.
 
@@ -162,7 +173,8 @@ def check_lambda(lmbda: float, lambdas: tuple[float, ...]) -> float:
     except (TypeError, ValueError):
         raise ValueError(f"λ is {lmbda!r}; expected a number") from None
     low, high = lambdas[0], lambdas[-1]
-    if not low <= value <= high:  # also catches NaN
+    # a file holds λ in float32, which may round it just past an end; NaN is never inside
+    if not low * (1 - _FLOAT32_STEP) <= value <= high * (1 + _FLOAT32_STEP):
         expected = f"between {low:g} and {high:g}" if low < high else f"{low:g}, the one λ trained"
         raise ValueError(f"λ is {value:g}; expected {expected}")
     return value
