@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from compressai.layers import ResidualBlock
 from torch import Tensor, nn
 
@@ -48,6 +50,12 @@ class FeatureDecoder(nn.Module):
             ResidualBlock(channels, channels),
             ResidualBlock(channels, channels),
         )
+        if in_channels > channels:
+            # f̄ comes last, and its part of the block's own skip starts at zero: a codec that
+            # starts from its baseline, whose block has none, computes what the baseline computes
+            skip: Any = self.blocks[0].skip
+            nn.init.dirac_(skip.weight)
+            nn.init.zeros_(skip.bias)
         self.skip = nn.Conv2d(in_channels, channels, 1)
         self.last = nn.ConvTranspose2d(
             channels, out_channels, 3, stride=stride, padding=1, output_padding=stride - 1
