@@ -1,0 +1,143 @@
+"""Figures: one look for each codec, grey levels that can be compared, axes with units."""
+
+import importlib
+from itertools import combinations
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from xmodal_lite import plots
+from xmodal_lite.baselines import CODECS
+from xmodal_lite.data import Pair
+
+# Colour vision: normal, and without the second, first or third kind of cone (Machado 2009).
+VISION = {
+    "normal": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def lab(colour: str, vision: str) -> np.ndarray:
+    """CIE L*a*b* of a colour as it is seen."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ linear / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("line", ["-", "--"])
+def test_codecs_of_one_line_style_differ_in_colour_for_every_reader(vision, line):
+    styles = {name: s for name, s in plots.CODEC_STYLES.items() if s.line == line}
+    for a, b in combinations(styles, 2):
+        apart = np.linalg.norm(lab(styles[a].colour, vision) - lab(styles[b].colour, vision))
+        assert apart > 15, f"{a} and {b} look alike ({apart:.1f})"
+        assert styles[a].marker != styles[b].marker
+
+
+def test_every_classical_codec_has_a_style_and_the_same_label():
+    for name, codec in CODECS.items():
+        assert plots.codec_style(name).line == "--"
+        assert plots.codec_style(name).label == codec.label
+
+
+def test_a_control_looks_like_its_codec_but_dotted():
+    style, control = plots.codec_style("pair"), plots.codec_style("pair (mirrored)")
+    assert (control.colour, control.line) == (style.colour, ":")
+    assert control.label == f"{style.label} (mirrored)"
+
+
+def test_an_unknown_codec_is_named_in_the_error():
+    with pytest.raises(ValueError, match="'h264'.*hevc"):
+        plots.codec_colour("h264")
+
+
+def test_importing_changes_no_setting():
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = dict(matplotlib.rcParams)
+        importlib.reload(plots)
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_have_an_opaque_white_face():
+    with matplotlib.rc_context():
+        plots.use_style()
+        assert plt.figure().get_facecolor() == (1, 1, 1, 1)
+        assert not matplotlib.rcParams["savefig.transparent"]
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (1, 4, 6), (1, 1, 4, 6)])
+def test_a_grey_image_of_any_layout_becomes_height_by_width(shape):
+    assert plots.as_picture(np.zeros(shape, np.uint8)).shape == (4, 6)
+    assert plots.as_picture(torch.zeros(shape)).shape == (4, 6)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (3, 4, 6), (1, 3, 4, 6)])
+def test_a_colour_image_of_any_layout_becomes_channels_last(shape):
+    assert plots.as_picture(torch.zeros(shape)).shape == (4, 6, 3)
+
+
+def test_float_images_are_clipped_and_bytes_are_not_touched():
+    assert plots.as_picture(np.array([[-1.0, 2.0]])).tolist() == [[0.0, 1.0]]
+    assert plots.as_picture(np.array([[7, 255]], np.uint8)).tolist() == [[7, 255]]
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 4, 6), (2, 1, 4, 6), (1, 2, 4, 6)])
+def test_what_is_no_image_is_an_error_that_names_its_shape(shape):
+    with pytest.raises(ValueError, match=r"shape \(" + str(shape[0])):
+        plots.as_picture(np.zeros(shape))
+
+
+def test_grey_levels_have_the_same_tone_in_every_image_of_a_figure():
+    dark, light = np.full((4, 6), 10, np.uint8), np.full((4, 6), 0.9)
+    figure = plots.show_images([dark, light, dark], ["a", "b", "c"], columns=2)
+    drawn = [axes.images[0] for axes in figure.axes if axes.images]
+    assert [image.get_clim() for image in drawn] == [(0, 255), (0, 1), (0, 255)]
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes][:3] == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_images_without_their_captions_are_an_error():
+    with pytest.raises(ValueError, match="2 images, 1 captions"):
+        plots.show_images([np.zeros((2, 2))] * 2, ["one"])
+    with pytest.raises(ValueError, match="0 images"):
+        plots.show_images([], [])
+
+
+def test_a_pair_is_drawn_with_both_sizes_in_words():
+    pair = Pair("p", np.zeros((8, 12, 3), np.uint8), np.zeros((4, 6), np.uint8))
+    with matplotlib.rc_context(plots.STYLE):
+        figure = plots.show_pair(pair)
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["visible, 12×8", "infrared, 6×4"]
+
+
+def test_rate_distortion_axes_carry_their_units_and_curves_their_style():
+    axes = plots.rate_distortion_axes()
+    plots.plot_rate_distortion(axes, "jpeg", [0.1, 0.2], [28, 31])
+    plots.plot_rate_distortion(axes, "pair", [0.1, 0.2], [30, 33], label="λ from 256 to 512")
+    assert axes.get_xlabel() == "rate (bits per infrared pixel)"
+    assert axes.get_ylabel() == "PSNR (dB)"
+    jpeg, pair = axes.lines
+    assert (jpeg.get_color(), jpeg.get_linestyle()) == (plots.codec_colour("jpeg"), "--")
+    assert pair.get_label() == "λ from 256 to 512"

@@ -1,0 +1,44 @@
+"""The one-line comparison of a reader's result with the package's."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmodal_lite.teaching import check
+
+
+def test_equal_results_say_so_in_one_line():
+    line = repr(check("features", torch.ones(2, 3, requires_grad=True), np.ones((2, 3))))
+    assert line == "✓ features: yours and ours agree (2×3 values, equal)"
+    assert "one value" in repr(check("rate", 0.5, 0.5))
+
+
+def test_a_small_difference_is_reported_and_a_large_one_is_an_error_that_says_where():
+    assert "1e-07 apart" in repr(check("γ", [1.0, 2.0 + 1e-7], [1.0, 2.0]))
+    with pytest.raises(AssertionError, match=r"γ: yours is 2.1 at \(1,\); expected 2 "):
+        check("γ", [1.0, 2.1], [1.0, 2.0])
+
+
+def test_another_shape_is_an_error_even_where_it_would_broadcast():
+    with pytest.raises(AssertionError, match=r"shape \(3, 1\); expected \(3,\)"):
+        check("β", np.ones((3, 1)), np.ones(3))
+
+
+@pytest.mark.parametrize("yours", [np.nan, np.inf])
+def test_not_a_number_and_infinity_never_agree_with_a_number(yours):
+    with pytest.raises(AssertionError):
+        check("psnr", yours, 30.0, tolerance=1e9)
+
+
+def test_infinite_psnr_agrees_with_itself():
+    assert check("psnr", np.inf, np.inf)
+
+
+def test_bytes_do_not_wrap_around():
+    with pytest.raises(AssertionError):
+        check("frame", np.uint8([0]), np.uint8([255]), tolerance=1)
+
+
+def test_nothing_compared_is_not_agreement():
+    with pytest.raises(AssertionError, match="empty"):
+        check("frame", [], [])

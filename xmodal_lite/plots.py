@@ -1,0 +1,214 @@
+"""Figures: one style for all of them, and the few that several chapters draw.
+
+A codec has one colour, marker and line wherever it appears. Functions return Matplotlib figures or
+axes and leave `plt.show()` to the caller; `use_style()` is the only one that changes settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .data import Pair
+
+WIDTH = 8.0
+"""Of every figure, in inches: text then has the same size in all of them."""
+
+THERMAL = "inferno"
+"""Perceptually uniform: a step of heat looks the same at every level, also in grey."""
+
+STYLE: dict[Any, Any] = {
+    "figure.figsize": (WIDTH, 3.4),
+    "figure.dpi": 180,  # about twice what a page shows
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",  # opaque: a dark page must not shine through
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e6ea",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "image.cmap": "gray",
+    "axes.prop_cycle": plt.cycler(
+        color=["#0072B2", "#C4530A", "#009E73", "#CC79A7", "#56B4E9", "#1D2733"]
+    ),
+}
+
+VISIBLE, INFRARED = "#0072B2", "#C4530A"
+"""The two cameras, here and in the system map."""
+
+
+@dataclass(frozen=True)
+class CodecStyle:
+    """How a codec is drawn: legend label, colour, marker, and a line that is solid if learned."""
+
+    label: str
+    colour: str
+    marker: str
+    line: str = "-"
+
+
+# Within the learned and within the classical codecs the colours stay apart for colour-blind
+# readers (a test simulates it); across the two, the line tells.
+CODEC_STYLES = {
+    "pair": CodecStyle("pair codec", "#0072B2", "o"),
+    "alone": CodecStyle("the same, no reference", "#E69F00", "s"),
+    "minnen": CodecStyle("Minnen 2018", "#009E73", "D"),
+    "channel": CodecStyle("channel alignment only", "#56B4E9", "^"),
+    "spatial": CodecStyle("spatial alignment only", "#CC79A7", "v"),
+    "visible": CodecStyle("visible codec", "#1D2733", "P"),
+    "hevc": CodecStyle("HEVC intra (BPG)", "#D55E00", "o", "--"),
+    "av1": CodecStyle("AV1 intra", "#332288", "D", "--"),
+    "avif": CodecStyle("AVIF", "#33BBEE", "s", "--"),
+    "jpeg2000": CodecStyle("JPEG 2000", "#AA4499", "^", "--"),
+    "webp": CodecStyle("WebP", "#661100", "v", "--"),
+    "jpeg": CodecStyle("JPEG", "#8C8C8C", "X", "--"),
+}
+
+
+def use_style() -> None:
+    """Set Matplotlib up for this book; once a notebook, in its first cell."""
+    plt.rcParams.update(STYLE)
+
+
+def codec_style(name: str) -> CodecStyle:
+    """The style of a codec by the name it has in `results/`.
+
+    A control such as ``"pair (mirrored)"`` looks like its codec, dotted.
+
+    Raises:
+        ValueError: no such codec; the message lists those that are.
+    """
+    codec, _, control = name.partition(" (")
+    if codec not in CODEC_STYLES:
+        raise ValueError(f"codec {name!r} has no style; expected one of {', '.join(CODEC_STYLES)}")
+    style = CODEC_STYLES[codec]
+    return replace(style, label=f"{style.label} ({control}", line=":") if control else style
+
+
+def codec_colour(name: str) -> str:
+    """The colour of a codec, as `#rrggbb`."""
+    return codec_style(name).colour
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def as_picture(image: Any) -> np.ndarray:
+    """An image as Matplotlib wants it: (H, W) or (H, W, 3); float images are clipped to [0, 1].
+
+    Args:
+        image: uint8 or float, array or tensor, (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with
+            C = 1 or 3.
+
+    Raises:
+        ValueError: another shape, naming it.
+    """
+    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    shape = array.shape
+    if array.ndim == 4 and shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[-1] not in (1, 3) and array.shape[0] in (1, 3):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] != 3):
+        raise ValueError(f"an image of shape {shape}; expected one image of 1 or 3 channels")
+    return array if array.dtype == np.uint8 else np.clip(array, 0, 1)
+
+
+def show_images(
+    images: Sequence[Any],
+    captions: Sequence[str],
+    columns: int | None = None,
+    colormap: str | Sequence[str] = "gray",
+) -> Figure:
+    """Images in rows, each with its caption above; all columns are equally wide.
+
+    Args:
+        images: what `as_picture` takes, in reading order. Grey levels are absolute: 0 and 255
+            (or 0.0 and 1.0) have the same tone in every image.
+        captions: one for each image.
+        columns: images in a row; all in one row if None.
+        colormap: of grey images; one for all, or one for each.
+
+    Raises:
+        ValueError: no image, or another number of captions or colormaps than of images.
+    """
+    colormaps = [colormap] * len(images) if isinstance(colormap, str) else list(colormap)
+    if not len(images) or not len(images) == len(captions) == len(colormaps):
+        raise ValueError(
+            f"{len(images)} images, {len(captions)} captions, {len(colormaps)} colormaps; "
+            "expected the same number of each, at least one"
+        )
+    pictures = [as_picture(image) for image in images]
+    columns = min(columns or len(pictures), len(pictures))
+    rows = [pictures[k : k + columns] for k in range(0, len(pictures), columns)]
+    heights = [max(p.shape[0] / p.shape[1] for p in row) for row in rows]
+    line = 0.3  # inches for a caption
+    height = sum(WIDTH / columns * h + line for h in heights)
+    figure, grid = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(WIDTH, height),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, picture, caption, cmap in zip(
+        grid.flat, pictures, captions, colormaps, strict=False
+    ):
+        top = 255 if picture.dtype == np.uint8 else 1
+        axes.imshow(picture, cmap=cmap, vmin=0, vmax=top)
+        axes.set_title(caption)
+    return figure
+
+
+def show_pair(pair: Pair, colormap: str = "gray") -> Figure:
+    """Both frames of a pair side by side, drawn at the same size, with their sizes in pixels."""
+    (h, w), (height, width) = pair.visible.shape[:2], pair.infrared.shape
+    captions = [f"visible, {w}×{h}", f"infrared, {width}×{height}"]
+    return show_images([pair.visible, pair.infrared], captions, colormap=colormap)
+
+
+# --- rate and distortion -------------------------------------------------------------------------
+
+
+def rate_distortion_axes(axes: Axes | None = None, target: str = "infrared") -> Axes:
+    """Axes of a rate–distortion plot: rate in bits per pixel of `target`, PSNR in dB."""
+    if axes is None:
+        axes = plt.subplots()[1]
+    axes.set_xlabel(f"rate (bits per {target} pixel)")
+    axes.set_ylabel("PSNR (dB)")
+    axes.set_xlim(left=0)
+    return axes
+
+
+def plot_rate_distortion(
+    axes: Axes, name: str, bpp: Sequence[float], psnr: Sequence[float], **line: Any
+) -> None:
+    """One codec's curve in its own style; `line` overrides, e.g. `label="λ = 256 … 4096"`."""
+    style = codec_style(name)
+    look: dict[str, Any] = {
+        "color": style.colour,
+        "marker": style.marker,
+        "linestyle": style.line,
+        "label": style.label,
+    }
+    axes.plot(bpp, psnr, **{**look, **line})

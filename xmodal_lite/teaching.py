@@ -1,0 +1,53 @@
+"""What the book's cells need and the codec does not: comparing a reader's result with ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a passed :func:`check` shows as the result of its cell."""
+
+    name: str
+    shape: tuple[int, ...]
+    difference: float
+
+    def __repr__(self) -> str:
+        what = "×".join(map(str, self.shape)) + " values" if self.shape else "one value"
+        apart = f"at most {self.difference:.2g} apart" if self.difference else "equal"
+        return f"✓ {self.name}: yours and ours agree ({what}, {apart})"
+
+
+def check(name: str, yours: Any, ours: Any, tolerance: float = 1e-6) -> Agreement:
+    """Compare a reader's result with the package's; numbers, arrays, tensors or lists of them.
+
+    Args:
+        name: of what is compared, for the message.
+        tolerance: the largest absolute difference that still counts as equal.
+
+    Raises:
+        AssertionError: they differ; the message says in what, where and by how much.
+    """
+    mine, reference = (
+        np.asarray(x.detach().cpu() if hasattr(x, "detach") else x) for x in (yours, ours)
+    )
+    if mine.shape != reference.shape:
+        raise AssertionError(f"{name}: yours has shape {mine.shape}; expected {reference.shape}")
+    if mine.size == 0:
+        raise AssertionError(f"{name}: both are empty, so there is nothing to compare")
+    # in float64, so that uint8 values do not wrap around; inf − inf is no difference
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(mine.astype(np.float64) - reference.astype(np.float64))
+    apart = np.where(mine == reference, 0.0, apart)
+    worst = np.unravel_index(int(np.argmax(np.nan_to_num(apart, nan=np.inf))), apart.shape)
+    if not apart[worst] <= tolerance:  # also catches NaN
+        where = f" at {tuple(map(int, worst))}" if worst else ""
+        raise AssertionError(
+            f"{name}: yours is {mine[worst]:.6g}{where}; expected {reference[worst]:.6g} "
+            f"(within {tolerance:g})"
+        )
+    return Agreement(name, mine.shape, float(apart[worst]))
