@@ -114,9 +114,10 @@ def test_av1_is_the_avif_file_without_its_boxes(thermal):
     assert np.array_equal(decoded, decode("avif", avif, thermal.shape))
 
 
-@pytest.mark.parametrize("bpp", CODECS["jpeg2000"].settings)
-def test_jpeg2000_meets_its_target_rate(bpp, frame):
-    assert 8 * len(encode("jpeg2000", frame, bpp)) / frame.size == pytest.approx(bpp, rel=0.03)
+def test_jpeg2000_meets_its_target_rate(frame):
+    for bpp in CODECS["jpeg2000"].settings:
+        rate = 8 * len(encode("jpeg2000", frame, bpp)) / frame.size
+        assert 0.93 * bpp < rate <= 1.01 * bpp
 
 
 def test_modern_codecs_beat_jpeg(sweeps):
