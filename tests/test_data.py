@@ -575,6 +575,12 @@ def test_embedded_scenes_serve_without_a_folder(monkeypatch, value):
     assert parts["test"][3].infrared.shape == (4, 4) and drawn == [parts["test"].entries[3].seed]
 
 
+def test_scenes_are_asked_for_by_name_whatever_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMODAL_DATA", str(plain(tmp_path, "abcd")))
+    assert open_pairs(None, "all").kind == "plain"
+    assert open_pairs("scenes", "all").kind == "scenes"
+
+
 def test_source_is_a_sequence(tmp_path):
     source = open_pairs(plain(tmp_path, "abcd"), "all")
     assert source[-1].name == "d" and source[1:3].names == ["b", "c"]

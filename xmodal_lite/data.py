@@ -218,7 +218,7 @@ def open_pairs(data: str | Path | None = None, split: str = "test") -> PairSourc
 
     Args:
         data: the folder; None takes the environment variable XMODAL_DATA, and without it the
-            embedded scenes.
+            embedded scenes. "scenes" is always those (a folder of that name is "./scenes").
 
     Splits: `splits.json` where a plain folder has one (a "valid" that it lacks is every tenth pair
     of its "train"), else a seeded one; RoadScene's are those of this package's manifest (what that
@@ -233,7 +233,7 @@ def open_pairs(data: str | Path | None = None, split: str = "test") -> PairSourc
     if split not in (*SPLITS, "all"):
         raise DataError(f"split {split!r}: unknown; expected one of {', '.join(SPLITS)}, all")
     root = data or os.environ.get("XMODAL_DATA")
-    if not root:
+    if not root or root == "scenes":
         seeds = [s for part in SPLITS if split in (part, "all") for s in SCENE_SEEDS[part]]
         return PairSource("scenes", split, [Entry(f"scene_{s:04d}", seed=s) for s in seeds])
     origin = root if data else f"{root} (XMODAL_DATA)"
