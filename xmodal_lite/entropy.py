@@ -67,17 +67,29 @@ class EntropyTables(NamedTuple):
 
 
 class SymbolWriter:
-    """Collects symbols from several passes into one rANS string."""
+    """Collects symbols from several passes into one rANS string.
+
+    Symbols beyond ±2²⁴ are clamped, which both sides then see: the coder never ends on symbols of
+    2³⁰ and more.
+    """
 
     def __init__(self) -> None:
         self._encoder = BufferedRansEncoder()
+        self._count = 0
         self.checksum = 0
 
     def __call__(
         self, indexes: np.ndarray, tables: EntropyTables, values: np.ndarray
     ) -> np.ndarray:
-        """Write ``values`` rounded to symbols; returns the symbols (int32)."""
-        symbols = np.rint(values).astype(np.int32)
+        """Write ``values`` rounded to symbols; returns the symbols (int32).
+
+        Raises:
+            ValueError: a value that is not finite.
+        """
+        if not np.isfinite(values).all():
+            raise ValueError("a latent has values that are not finite; are the weights sound?")
+        symbols = np.rint(values).clip(-(2**24), 2**24).astype(np.int32)
+        self._count += symbols.size
         self._encoder.encode_with_indexes(
             symbols.ravel().tolist(), indexes.ravel().tolist(), *tables
         )
@@ -85,6 +97,8 @@ class SymbolWriter:
         return symbols
 
     def finish(self) -> bytes:
+        if self._count < 2:  # flushing needs two words, and the coder only made room for one
+            self._encoder.encode_with_indexes([0], [0], [[0, 2**16 - 1, 2**16]], [3], [0])
         return self._encoder.flush()
 
 
