@@ -341,15 +341,15 @@ def _channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(np.arange(shape[0])[:, None, None], shape)
 
 
-_BOUNDS = np.log(np.array(SCALE_LEVELS[:-1]))
+_BOUNDS = np.array(SCALE_LEVELS[:-1])
 
 
 def _grid(params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Table index and mean on the grid, from (2M, …) entropy parameters [scales, means]."""
     scales, means = np.split(params, 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # the table with the least σ not below the predicted one, as CompressAI's build_indexes
-        indexes = np.searchsorted(_BOUNDS, np.log(np.maximum(scales, SCALE_LEVELS[0])))
+    # the table with the least σ not below the predicted one, as CompressAI's build_indexes; no
+    # logarithm, whose last bit differs between machines
+    indexes = np.searchsorted(_BOUNDS, scales)
     return indexes, np.rint(means * MEAN_GRID) / MEAN_GRID
 
 
