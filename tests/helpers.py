@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import traceback
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +135,36 @@ def run_python(code: str, *arguments: object, timeout: float = 120, **environmen
     )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def isolated(function: Callable[[], object], timeout: float = 60) -> None:
+    """Run in a fork, so that a crash or a hang fails one test and not the session.
+
+    The fork is of one thread and must not train. Printing the reason is the fork's own business.
+
+    Raises:
+        AssertionError: it raised, was ended by a signal, or took longer than ``timeout`` seconds.
+    """
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            torch.set_num_threads(1)
+            function()
+            status = 0
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            assert code == 0, f"signal {-code}" if code < 0 else "raised, see stderr"
+            return
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError(f"no end within {timeout} s")
