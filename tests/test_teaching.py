@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_lite.teaching import check
+from xmodal_lite.teaching import check, quote
 
 
 def test_equal_results_say_so_in_one_line():
@@ -42,3 +42,16 @@ def test_bytes_do_not_wrap_around():
 def test_nothing_compared_is_not_agreement():
     with pytest.raises(AssertionError, match="empty"):
         check("frame", [], [])
+
+
+def test_a_number_that_is_not_finite_is_never_lent_to_the_text():
+    with pytest.raises(ValueError, match="gain is nan"):
+        quote(gain=np.float32("nan"))
+
+
+def test_numbers_reach_the_page_as_plain_ones(monkeypatch):
+    lent = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: lent.update({name: value}))
+    quote(gain=np.float64(0.25), data="scenes", pairs=8)
+    assert lent == {"gain": 0.25, "data": "scenes", "pairs": 8}
+    assert type(lent["gain"]) is float

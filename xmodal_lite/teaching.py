@@ -1,7 +1,8 @@
-"""What the book's cells need and the codec does not: comparing a reader's result with ours."""
+"""For the book's cells only: a reader's result against ours, and results for the text."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,3 +52,18 @@ def check(name: str, yours: Any, ours: Any, tolerance: float = 1e-6) -> Agreemen
             f"(within {tolerance:g})"
         )
     return Agreement(name, mine.shape, float(apart[worst]))
+
+
+def quote(**values: float | int | str) -> None:
+    """Lend results to the text of the page: `quote(gain=0.31)`, and `{glue:text}` shows the gain.
+
+    Raises:
+        ValueError: a number that is not finite, which no sentence should quote.
+    """
+    from myst_nb import glue  # of the book's environment, not of the package's
+
+    for name, value in values.items():
+        plain = value.item() if hasattr(value, "item") else value
+        if not isinstance(plain, str) and not math.isfinite(plain):
+            raise ValueError(f"{name} is {plain}; expected a number that the text can quote")
+        glue(name, plain, display=False)
