@@ -125,15 +125,16 @@ class ImageCodec(nn.Module):
 
         Raises:
             ValueError: wrong type, shape or range of the image, or λ out of range.
+            BitstreamError: an image larger than a stream can hold.
         """
         batch = as_batch(image, self.modality).to(device_of(self))
         lmbda = wire_lambda(lmbda, self.config)
-        coded = self.encode_latent(pad(batch, *padded_size(batch.shape[-2:])), lmbda)
         header = Header(
             fingerprint=fingerprint(self),
             context=self.config.context,
             **{f"{self.modality}_size": tuple(batch.shape[-2:]), f"{self.modality}_lmbda": lmbda},
         )
+        coded = self.encode_latent(pad(batch, *padded_size(batch.shape[-2:])), lmbda)
         z, y = sections_of(self.modality)
         symbols = coded.checksum.to_bytes(4, "little")
         return pack(header, {z: coded.z, y: coded.y, Section.SYMBOLS: symbols})
@@ -192,11 +193,12 @@ def as_batch(image: np.ndarray | Tensor, modality: Modality) -> Tensor:
         ValueError: neither uint8 (H, W[, 3]) nor float (C, H, W) in [0, 1], or no pixels.
     """
     channels = CHANNELS[modality]
-    shape = tuple(image.shape)
+    shape = tuple(getattr(image, "shape", ()))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         plain = image.ndim == 2 if channels == 1 else image.ndim == 3 and shape[2] == channels
         tensor = torch.from_numpy(np.ascontiguousarray(image)).float() / 255
-        tensor = tensor[None, None] if image.ndim == 2 else tensor.permute(2, 0, 1)[None]
+        if plain:
+            tensor = tensor[None, None] if channels == 1 else tensor.permute(2, 0, 1)[None]
     elif isinstance(image, Tensor) and image.is_floating_point():
         tensor = image.float() if image.ndim == 4 else image.float()[None]
         plain = tensor.ndim == 4 and tuple(tensor.shape[:2]) == (1, channels)
