@@ -41,8 +41,8 @@ REFERENCES = {
 def liven(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """Weights under which every symbol matters, without training.
 
-    Layers that start at zero get values, gains are raised so that latents are several steps wide,
-    and the entropy parameters spread over many tables.
+    Layers that start at zero get values, gains are raised so that latents and hyper-latents are
+    several steps wide, and the entropy parameters spread over many tables.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -50,10 +50,15 @@ def liven(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
             if not parameter.abs().sum():
                 parameter.normal_(0, 0.05, generator=generator)
         for part in module.modules():
+            if isinstance(part, ImageCodec | PairCodec):
+                part.g_a[-1].weight.mul_(20)
+            if isinstance(part, ImageCodec):
+                part.g_s[-1][0].weight.mul_(8)
             if isinstance(part, EntropyModel):
                 part.log_gain.add_(2.0)
                 part.log_inverse_gain.sub_(2.0)
                 latent_channels = part.log_gain.shape[1]
+                part.hyper.h_a[-1].weight.mul_(5)
                 last = part.latent.entropy_parameters[-1]
                 last.weight.mul_(4)
                 last.bias[:latent_channels].uniform_(0.2, 6, generator=generator)  # scales
