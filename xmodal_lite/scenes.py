@@ -197,7 +197,10 @@ class _Stage:
     def panel(
         self, p0: Any, eu: Any, ev: Any, lu: float, lv: float
     ) -> tuple[Window, Array, Array, Array, Array, Array] | None:
-        """A rectangle p0 + u·eu + v·ev → window, u, v, depth, pixel size (m), coverage."""
+        """A rectangle p0 + u·eu + v·ev → window, u, v, depth, pixel size (m), coverage.
+
+        On upright walls u, depth and pixel size are one row, for they depend on the column only.
+        """
         origin = self.turn(p0)
         eu, ev = self.turn(np.add(p0, eu)) - origin, self.turn(np.add(p0, ev)) - origin
         p = np.array([origin, origin + lu * eu, origin + lu * eu + lv * ev, origin + lv * ev])
@@ -211,12 +214,17 @@ class _Stage:
         sl = self.clip(self.cx + k * front[:, 0], self.cy - k * front[:, 1])
         if sl is None:
             return None
-        a, b, n = self.ax[:, sl[1]], self.ay[sl[0]], np.cross(eu, ev).astype(np.float32)
-        across = (n[0] * a + n[2]) + n[1] * b
+        a, b = self.ax[:, sl[1]], self.ay[sl[0]]
+
+        def along(e: Array) -> Array:  # ray · e; upright walls need it once a column only
+            flat = np.float32(e[0]) * a + np.float32(e[2])
+            return flat + np.float32(e[1]) * b if abs(e[1]) > 1e-9 else flat
+
+        n = np.cross(eu, ev)
+        across = along(n)
         t = np.float32(n @ origin) / np.where(np.abs(across) < 1e-6, np.float32(1e-6), across)
         t = np.clip(t, -FAR, FAR)
-        u, v = (t * ((e[0] * a + e[2]) + e[1] * b) - np.float32(origin @ e)
-                for e in (eu.astype(np.float32), ev.astype(np.float32)))  # fmt: skip
+        u, v = t * along(eu) - np.float32(origin @ eu), t * along(ev) - np.float32(origin @ ev)
         foot = np.maximum(t, np.float32(0.1)) / np.float32(self.f)
         alpha = _cover(np.minimum(np.minimum(u, lu - u), np.minimum(v, lv - v)), foot) * (t > 0.3)
         return (sl, u, v, t, foot, alpha) if alpha.any() else None
@@ -501,8 +509,8 @@ def _wear_map(s: _Stage) -> Image.Image:
             dark.ellipse([x - r, z - r, x + r, z + r], fill=90, outline=60)
             warm.ellipse([x - r, z - r, x + r, z + r], fill=int(rng.choice((100, 185))))
         elif s.cloud > 0.6:
-            for dx, dz in rng.normal(0, 8, (7, 2)):
-                wet.ellipse([x + dx - 12, z + dz - 18, x + dx + 12, z + dz + 18], fill=255)
+            for dx, dz in rng.normal(0, 6, (7, 2)):
+                wet.ellipse([x + dx - 5, z + dz - 8, x + dx + 5, z + dz + 8], fill=160)
     return Image.merge("RGB", [band.filter(ImageFilter.GaussianBlur(0.7)) for band in bands])
 
 
