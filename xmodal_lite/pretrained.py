@@ -35,15 +35,17 @@ def save_weights(
         codec: trained; of a pair codec the reference codec travels along.
         path: ``*.safetensors``.
         notes: what the model card needs (steps, data, …), kept as JSON in the file.
-        half: store weights as float16; tables stay exact.
+        half: store weights as float16; tables and constants stay exact.
 
     Raises:
         OSError: the file cannot be written; the old one, if any, is untouched.
     """
     codec.update_tables()
     tensors = {}
+    # not buffers: a bound of 1e-9 on likelihoods would become 0, and a rate infinite
+    halved = {name for name, _ in codec.named_parameters()} if half else set()
     for name, tensor in codec.state_dict().items():
-        stored = tensor.half() if half and tensor.dtype == torch.float32 else tensor
+        stored = tensor.half() if name in halved else tensor
         tensors[name] = stored.detach().cpu().contiguous()
     kind = codec.modality if isinstance(codec, ImageCodec) else "pair"
     metadata = {
