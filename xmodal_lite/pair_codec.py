@@ -259,6 +259,7 @@ class PairCodec(nn.Module):
 
         Raises:
             ValueError: wrong types, shapes or ranges, sizes that do not belong together.
+            BitstreamError: images larger than a stream can hold.
         """
         return self._encode(visible, infrared, lmbda, reference_lmbda)[0]
 
@@ -291,6 +292,15 @@ class PairCodec(nn.Module):
         images = {name: as_batch(given[name], name).to(device) for name in lmbdas}
         sizes = {name: tuple(image.shape[-2:]) for name, image in images.items()}
         grid = self._grid(sizes)
+        header = Header(
+            visible_size=sizes.get("visible"),
+            infrared_size=sizes.get("infrared"),
+            visible_lmbda=lmbdas.get("visible"),
+            infrared_lmbda=lmbdas.get("infrared"),
+            context=config.context,
+            fingerprint=fingerprint(self),
+            **self._header_fields(),
+        )
         padded = {name: pad(image, *self._padded(grid, name)) for name, image in images.items()}
 
         sections: dict[Section, bytes] = {}
@@ -313,16 +323,6 @@ class PairCodec(nn.Module):
         z, y = sections_of(config.target)
         sections |= {z: coded.z, y: coded.y}
         checksums[config.target] = coded.checksum
-        header = Header(
-            visible_size=sizes.get("visible"),
-            infrared_size=sizes.get("infrared"),
-            visible_lmbda=lmbdas.get("visible"),
-            infrared_lmbda=lmbdas.get("infrared"),
-            target=config.target if reference is not None else None,
-            context=config.context,
-            coefficient_format=config.coefficient_format if gamma is not None else "none",
-            fingerprint=fingerprint(self),
-        )
         sections[Section.SYMBOLS] = b"".join(
             checksums[image].to_bytes(4, "little") for image in header.images
         )
@@ -339,6 +339,9 @@ class PairCodec(nn.Module):
         header, sections = unpack(data, only)
         both = self.reference_codec is not None
         check_header(header, self, ("visible", "infrared") if both else (config.target,))
+        for name, own in self._header_fields().items():
+            if getattr(header, name) != own:
+                raise BitstreamError(f"{name} {getattr(header, name)}; this codec's is {own}")
         checksums = dict(
             zip(
                 header.images,
@@ -394,6 +397,16 @@ class PairCodec(nn.Module):
             x_hat = self.synthesise(y_hat, reference, f_aligned)
             images[name] = as_image(crop(x_hat, getattr(header, f"{name}_size")))
         return Reconstruction(**images)
+
+    def _header_fields(self) -> dict[str, Any]:
+        """What a stream of this codec says of its target and its coefficients."""
+        config = self.config
+        return {
+            "target": config.target if config.uses_reference else None,
+            "coefficient_format": config.coefficient_format
+            if config.channel_alignment
+            else "none",
+        }
 
     def _grid(self, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
         """Padded size of the feature grid, for these image sizes.
