@@ -2,9 +2,14 @@
 
 import functools
 import itertools
+import os
 import resource
+import signal
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
+import mutate_streams
 import numpy as np
 import pytest
 import torch
@@ -549,3 +554,34 @@ def test_hostile_payloads_under_right_checksums_are_errors():
             assert set(payloads) <= {Section.COEFFICIENTS}
 
     isolated(work)
+
+
+@pytest.mark.parametrize("name", mutate_streams.TINY_CODECS)
+def test_mutants_of_all_kinds_are_errors_or_images(name):
+    """Sixty each; `mutate_streams.py` makes as many as wanted."""
+    codec = tiny_pair_codec(**mutate_streams.TINY_CODECS[name])
+    bad = [
+        (outcome, kind, number)
+        for outcome, kind, number, _ in mutate_streams.outcomes(codec, range(60), seed=1)
+        if outcome not in mutate_streams.GOOD
+    ]
+    assert not bad
+
+
+MISHAPS = {
+    "crash": (lambda data: os.kill(os.getpid(), signal.SIGSEGV), "crash (exit -11)"),
+    "hang": (lambda data: time.sleep(60), "hang"),
+    "memory": (lambda data: bytearray(8 * 2**30), "memory"),
+    "exception": (lambda data: {}["z"], "KeyError: 'z'"),
+}
+
+
+@pytest.mark.parametrize("name", MISHAPS)
+def test_mutation_script_notices_a_decoder_that_fails(name):
+    mishap, expected = MISHAPS[name]
+    worker = mutate_streams.Worker(SimpleNamespace(decompress=mishap), [[]], 1024)
+    try:
+        for _ in range(2):  # the next stream finds a new worker
+            assert worker.decode(0, b"stream", False, 0.5 if name == "hang" else 30)[0] == expected
+    finally:
+        worker.stop()
