@@ -41,17 +41,20 @@ class ChannelAlignment(nn.Module):
         self.gamma_head = nn.Conv2d(channels, channels, 3, padding=1)
         self.beta_head = nn.Conv2d(channels, channels, 3, padding=1)
         # An untrained head predicts the identity map, so that f̄ starts as f^v.
-        nn.init.ones_(self.gamma_head.bias)
-        nn.init.zeros_(self.beta_head.bias)
+        for head, value in ((self.gamma_head, 1.0), (self.beta_head, 0.0)):
+            assert head.bias is not None
+            nn.init.constant_(head.bias, value)
 
     def forward(self, f_visible: Tensor, f_infrared: Tensor) -> tuple[Tensor, Tensor]:
         """γ and β, on the encoder's side only: the decoder receives them."""
         trunk = self.trunk(torch.cat([f_visible, f_infrared], 1))  # (B, F, H, W)
         gamma, beta = (
-            head(trunk).mean((2, 3), keepdim=True).float()
+            round_coefficients(
+                head(trunk).mean((2, 3), keepdim=True).float(), self.coefficient_format
+            )
             for head in (self.gamma_head, self.beta_head)
         )
-        return tuple(round_coefficients(c, self.coefficient_format) for c in (gamma, beta))
+        return gamma, beta
 
     @staticmethod
     def align(f_visible: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -197,13 +197,11 @@ class EntropyModel(nn.Module):
             )
         self.side = None
         if side_channels:
-            self.side = nn.Sequential(
-                nn.Conv2d(side_channels, M, 5, stride=side_stride, padding=2),
-                nn.LeakyReLU(),
-                nn.Conv2d(M, 2 * M, 3, padding=1),
-            )
-            nn.init.zeros_(self.side[-1].weight)
-            nn.init.zeros_(self.side[-1].bias)
+            down = nn.Conv2d(side_channels, M, 5, stride=side_stride, padding=2)
+            last = nn.Conv2d(M, 2 * M, 3, padding=1)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+            self.side = nn.Sequential(down, nn.LeakyReLU(), last)
 
     @property
     def gaussian(self) -> GaussianConditional:
@@ -377,16 +375,16 @@ def _raster_scan(latent, coder, tables, side_params, y):  # type: ignore[no-unty
     The hyperprior half of the first 1×1 layer is computed for all pixels beforehand, only the 12
     causal taps of the 5×5 context are multiplied, and the coder gets the few table rows it needs.
     """
-    masked = latent.context_prediction
+    masked: Any = latent.context_prediction
     causal = masked.mask[0, 0].bool()  # (5, 5), 12 of them set
     taps = (masked.weight * masked.mask)[:, :, causal].double().cpu().numpy()  # (2M, M, 12)
     context_weight = taps.transpose(0, 2, 1).reshape(len(taps), -1)  # columns: tap, then channel
     context_bias = masked.bias.double().cpu().numpy()
     rows, columns = (index.numpy() for index in torch.nonzero(causal, as_tuple=True))
+    convolutions: list[Any] = [m for m in latent.entropy_parameters if isinstance(m, nn.Conv2d)]
     layers = [
         (layer.weight[:, :, 0, 0].double().cpu().numpy(), layer.bias.double().cpu().numpy())
-        for layer in latent.entropy_parameters
-        if isinstance(layer, nn.Conv2d)
+        for layer in convolutions
     ]
     slope = next(
         m.negative_slope for m in latent.entropy_parameters if isinstance(m, nn.LeakyReLU)

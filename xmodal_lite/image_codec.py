@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +76,8 @@ class ImageCodec(nn.Module):
                 upsampling_stage(N, channels, gdn=False),
             ]
         )
-        nn.init.constant_(self.g_s[-1][0].bias, MID_GREY)
+        last: Any = self.g_s[-1]
+        nn.init.constant_(last[0].bias, MID_GREY)
         self.entropy = EntropyModel(config)
 
     def forward(self, image: Tensor, lmbda: Tensor) -> dict[str, object]:
@@ -129,11 +132,11 @@ class ImageCodec(nn.Module):
         """
         batch = as_batch(image, self.modality).to(device_of(self))
         lmbda = wire_lambda(lmbda, self.config)
-        header = Header(
-            fingerprint=fingerprint(self),
-            context=self.config.context,
-            **{f"{self.modality}_size": tuple(batch.shape[-2:]), f"{self.modality}_lmbda": lmbda},
-        )
+        image_fields: dict[str, Any] = {
+            f"{self.modality}_size": tuple(batch.shape[-2:]),
+            f"{self.modality}_lmbda": lmbda,
+        }
+        header = Header(fingerprint=fingerprint(self), context=self.config.context, **image_fields)
         coded = self.encode_latent(pad(batch, *padded_size(batch.shape[-2:])), lmbda)
         z, y = sections_of(self.modality)
         symbols = coded.checksum.to_bytes(4, "little")
@@ -164,7 +167,7 @@ class ImageCodec(nn.Module):
         self.entropy.update_tables()
 
 
-def padded_size(size: tuple[int, int], multiple: int = PAD_MULTIPLE) -> tuple[int, int]:
+def padded_size(size: Sequence[int], multiple: int = PAD_MULTIPLE) -> tuple[int, int]:
     """The size rounded up to what the network needs."""
     height, width = (math.ceil(side / multiple) * multiple for side in size)
     return height, width
@@ -244,7 +247,7 @@ def fingerprint(codec: nn.Module) -> bytes:
     return digest.digest()[:8]
 
 
-def check_header(header: Header, codec: nn.Module, images: tuple[Modality, ...]) -> None:
+def check_header(header: Header, codec: Any, images: tuple[Modality, ...]) -> None:
     """That this codec wrote the stream, and that the stream holds these images.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,8 +82,13 @@ class PairCodec(nn.Module):
         target, reference = config.target, config.reference
         stride, reference_stride = config.stride_of(target), config.stride_of(reference)
         self.config = config
-        self.reference_codec = ImageCodec(config, reference) if config.uses_reference else None
-        self.reference_features = self.channel_alignment = self.spatial_alignment = None
+        # modules that a configuration may leave out
+        self.reference_codec: Any = (
+            ImageCodec(config, reference) if config.uses_reference else None
+        )
+        self.reference_features: Any = None
+        self.channel_alignment: Any = None
+        self.spatial_alignment: Any = None
         beside_f = beside_h = 0  # channels that the reference adds to features and hidden features
         if config.channel_alignment:
             beside_f = F
@@ -116,7 +121,8 @@ class PairCodec(nn.Module):
             ]
         )
         self.feature_decoder = FeatureDecoder(F + beside_f, F, CHANNELS[target], stride)
-        nn.init.constant_(self.feature_decoder.last.bias, MID_GREY)
+        last: Any = self.feature_decoder.last
+        nn.init.constant_(last.bias, MID_GREY)
         self.freeze_reference()
 
     # --- the reference ---------------------------------------------------------------------
@@ -143,11 +149,11 @@ class PairCodec(nn.Module):
         Raises:
             ValueError: the two differ in more than their reference branches.
         """
-        own = dict(self.named_parameters())
+        own: dict[str, Any] = dict(self.named_parameters())
         for name, theirs in baseline.named_parameters():
             if name.startswith("reference_codec."):
                 continue
-            mine = own.get(name)
+            mine: Any = own.get(name)
             fits = mine is not None and len(mine.shape) == len(theirs.shape)
             if not fits or any(m < t for m, t in zip(mine.shape, theirs.shape, strict=True)):
                 here = "has no place here" if mine is None else f"is {tuple(mine.shape)} here"
@@ -157,14 +163,12 @@ class PairCodec(nn.Module):
 
     def decode_reference(self, y_coded: Tensor, lmbda: float) -> Reference:
         """The reference as encoder and decoder both compute it from the decoded latent."""
-        assert self.reference_codec is not None
         x_hat, hidden = self.reference_codec.decode_latent(y_coded, lmbda)
         return Reference(x_hat, hidden, y_coded)
 
     @torch.no_grad()
     def estimate_reference(self, image: Tensor, lmbda: Tensor) -> Reference:
         """The same without bytes, for training: (B, C, s·H, s·W), λ (B,)."""
-        assert self.reference_codec is not None
         out = self.reference_codec(image, lmbda)
         return Reference(out["x_hat"].clamp(0, 1), out["hidden"], out["y_coded"])
 
@@ -183,9 +187,8 @@ class PairCodec(nn.Module):
             ``x_hat`` of the target, ``likelihoods`` of its ``y`` and ``z``, ``gamma`` and
             ``beta`` (None without channel alignment).
         """
-        target, image = (
-            (infrared, visible) if self.config.target == "infrared" else (visible, infrared)
-        )
+        given: Any = (infrared, visible)
+        target, image = given if self.config.target == "infrared" else given[::-1]
         reference = None if self.reference_codec is None else self.estimate_reference(image, lmbda)
         y, f_aligned, gamma, beta = self.analyse(target, reference)
         out = self.entropy(y, lmbda, self._side(reference))
@@ -198,7 +201,7 @@ class PairCodec(nn.Module):
         }
 
     def analyse(
-        self, target: Tensor, reference: Reference | None
+        self, target: Tensor, reference: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Encoder side: y, f̄ and the coefficients that go on the wire."""
         f_target = self.target_features(target)  # (B, F, H, W)
@@ -213,7 +216,7 @@ class PairCodec(nn.Module):
     def synthesise(
         self,
         y_hat: Tensor,
-        reference: Reference | None,
+        reference: Any,
         f_aligned: Tensor | None,
         weights: list[list[Tensor]] | None = None,
     ) -> Tensor:
@@ -236,7 +239,7 @@ class PairCodec(nn.Module):
             x = torch.cat([x, f_aligned], 1)  # (B, 2F, H, W)
         return self.feature_decoder(x)
 
-    def _side(self, reference: Reference | None) -> Tensor | None:
+    def _side(self, reference: Any) -> Tensor | None:
         return reference.y_coded if self.config.entropy_reference else None
 
     # --- real bytes ------------------------------------------------------------------------
@@ -290,7 +293,7 @@ class PairCodec(nn.Module):
                 raise ValueError(f"no {name} image; this codec codes {' and '.join(lmbdas)}")
         device = device_of(self)
         images = {name: as_batch(given[name], name).to(device) for name in lmbdas}
-        sizes = {name: tuple(image.shape[-2:]) for name, image in images.items()}
+        sizes: dict[str, Any] = {name: tuple(x.shape[-2:]) for name, x in images.items()}
         grid = self._grid(sizes)
         header = Header(
             visible_size=sizes.get("visible"),
@@ -305,7 +308,7 @@ class PairCodec(nn.Module):
 
         sections: dict[Section, bytes] = {}
         checksums = {}
-        reference = None
+        reference: Any = None
         if self.reference_codec is not None:
             z, y = sections_of(config.reference)
             coded = self.reference_codec.encode_latent(
@@ -315,7 +318,7 @@ class PairCodec(nn.Module):
             checksums[config.reference] = coded.checksum
             reference = self.decode_reference(coded.y_coded, lmbdas[config.reference])
         latent, f_aligned, gamma, beta = self.analyse(padded[config.target], reference)
-        if gamma is not None:
+        if gamma is not None and beta is not None:
             sections[Section.COEFFICIENTS] = pack_coefficients(
                 gamma, beta, config.coefficient_format
             )
@@ -349,9 +352,12 @@ class PairCodec(nn.Module):
                 strict=True,
             )
         )
-        sizes = {image: getattr(header, f"{image}_size") for image in header.images}
+        sizes: dict[str, Any] = {
+            image: getattr(header, f"{image}_size") for image in header.images
+        }
         grid = self._stream_grid(sizes)
-        reference = f_aligned = None
+        reference: Any = None
+        f_aligned = None
         if both:
             lmbda = getattr(header, f"{config.reference}_lmbda")
             height, width = self._padded(grid, config.reference)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .config import CodecConfig
+from .config import CHANNELS, CodecConfig
 from .image_codec import ImageCodec
 from .pair_codec import PairCodec
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the package keeps its own; ``SHA256SUMS`` beside them is checked on loading."""
 
-Codec = ImageCodec | PairCodec
+Codec: TypeAlias = ImageCodec | PairCodec
 
 
 class WeightsError(ValueError):
@@ -38,8 +39,12 @@ def save_weights(
         half: store weights as float16; tables and constants stay exact.
 
     Raises:
+        ValueError: a weight is not finite, or not in half precision.
         OSError: the file cannot be written; the old one, if any, is untouched.
     """
+    for name, parameter in codec.named_parameters():
+        if not torch.isfinite(parameter.half() if half else parameter).all():
+            raise ValueError(f"{name} is not finite{' in half precision' if half else ''}")
     codec.update_tables()
     tensors = {}
     # not buffers: a bound of 1e-9 on likelihoods would become 0, and a rate infinite
@@ -71,6 +76,8 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> Codec:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = CodecConfig.from_dict(json.loads(metadata["config"]))
         kind = metadata["kind"]
+        if kind not in ("pair", *CHANNELS):
+            raise ValueError(f"codec of kind {kind!r}; expected pair, visible or infrared")
     except KeyError as error:
         raise WeightsError(f"{path}: no {error} in its metadata; not weights of a codec") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:
@@ -120,10 +127,9 @@ def load_pretrained(name: str = "pair", device: str | torch.device = "cpu") -> C
     path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         raise WeightsError(f"no pretrained codec {name!r}; there are {', '.join(available())}")
-    listed = dict(
-        reversed(line.split()) for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines()
-    )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != listed.get(path.name):
+    shipped = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
+    sums = WEIGHTS / "SHA256SUMS"
+    if not sums.is_file() or shipped not in sums.read_text().splitlines():
         raise WeightsError(f"{path}: its SHA-256 is not the one in SHA256SUMS; fetch it again")
     return load_weights(path, device)
 
@@ -143,7 +149,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         if isinstance(error, OSError):
             raise OSError(f"{path}: cannot be written ({error.strerror or error})") from None
         raise

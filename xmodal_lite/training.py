@@ -326,7 +326,8 @@ class Trainer:
         for name, parameter in codec.named_parameters():
             if name.endswith("quantiles"):  # found by bisection when the tables are made
                 parameter.requires_grad_(False)
-        self.codec = codec.to(self.accelerator.device, memory_format=torch.channels_last)
+        module: Any = codec
+        self.codec = module.to(self.accelerator.device, memory_format=torch.channels_last)
         self.optimiser = TwoOptimisers(self.codec, config.learning_rate, config.muon_rate)
         self.model = self.accelerator.prepare_model(self.codec)
         self.identity = json.loads(
