@@ -1,0 +1,279 @@
+"""The book: what is listed is there, notebooks carry no pictures, pages load nothing from outside."""
+
+import importlib.util
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+SITE = ROOT / "_build" / "html"
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
+names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def listed() -> list[str]:
+    """Every page that _toc.yml names, without suffix."""
+    table = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+
+    def pages(node):
+        for entry in node.get("chapters", []) + node.get("sections", []):
+            yield entry["file"]
+            yield from pages(entry)
+
+    return [table["root"], *(page for part in table["parts"] for page in pages(part))]
+
+
+def notebook(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def drawing_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook(path).cells if "plt.show()" in cell.source]
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def test_every_listed_page_exists_once():
+    pages = listed()
+    assert len(pages) == len(set(pages))
+    for page in pages:
+        found = [s for s in (".md", ".ipynb") if (ROOT / page).with_suffix(s).is_file()]
+        assert len(found) == 1, f"{page}: {found or 'no source'}"
+
+
+def test_every_page_of_the_book_is_listed():
+    sources = {f"book/{p.stem}" for suffix in ("md", "ipynb") for p in BOOK.glob(f"*.{suffix}")}
+    assert sources == set(listed())
+
+
+def test_chapters_stand_in_the_order_of_their_numbers():
+    chapters = [page for page in listed() if re.match(r"book/\d\d_", page)]
+    assert chapters == sorted(chapters)
+
+
+@names
+def test_notebooks_are_valid_and_committed_without_outputs(path):
+    book = notebook(path)
+    nbformat.validate(book)
+    for cell in book.cells:
+        assert cell.id
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None, cell.source[:80]
+    assert set(book.metadata) <= {"kernelspec", "language_info"}
+    assert book.metadata.kernelspec.name == "python3"
+
+
+@names
+def test_every_figure_has_alt_text_and_a_caption(path):
+    for cell in drawing_cells(path):
+        about = cell.metadata.get("mystnb", {})
+        assert len(about.get("image", {}).get("alt", "")) > 40, cell.source[:80]
+        assert len(about.get("figure", {}).get("caption", "")) > 20, cell.source[:80]
+
+
+@names
+def test_figure_names_are_unique(path):
+    labels = [cell.metadata.mystnb.figure.get("name") for cell in drawing_cells(path)]
+    assert len(labels) == len(set(labels))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_opens_with_its_number_and_its_system_map(path):
+    number = int(path.name[:2])
+    first = notebook(path).cells[0].source
+    assert first.startswith(f"# {number} · ")
+    assert f"](figures/system_map_{path.stem}.svg)" in first
+
+
+def make_map():
+    spec = importlib.util.spec_from_file_location("make_map", BOOK / "figures" / "make_map.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_system_maps_are_those_that_the_script_draws():
+    maps = make_map()
+    for name in ["", *(path.stem for path in CHAPTERS)]:
+        drawn, path = maps.draw(maps.LIT[name]), maps.path_of(name)
+        assert path.read_text(encoding="utf-8") == drawn, f"{path.name}: run {maps.__name__}.py"
+
+
+def test_every_part_that_a_map_lights_is_drawn():
+    maps = make_map()
+    dark = maps.draw(set()).count('class="lit')
+    assert dark == 0
+    for part in set().union(*maps.LIT.values()):
+        assert 'class="lit' in maps.draw({part}), part
+
+
+def test_pictures_of_the_sources_load_nothing_from_elsewhere():
+    for path in [*BOOK.rglob("*.svg"), *BOOK.rglob("*.css")]:
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//[a-z]+\.|<script|<image", text), path
+
+
+# --- the built site ------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a browser loads for a page, and what the page promises."""
+
+    LOADING_LINKS = {"stylesheet", "icon", "shortcut", "preload", "modulepreload", "prefetch"}
+    LOADING_LINKS |= {"manifest", "apple-touch-icon", "preconnect", "dns-prefetch"}
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.ids: set[str] = set()
+        self.classes: set[str] = set()
+        self.css: list[str] = []
+        self._style = False
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids.add(values.get("id") or "")
+        self.classes.update((values.get("class") or "").split())
+        self.css.append(values.get("style") or "")
+        self._style = tag == "style"
+        if tag == "a":
+            self.links.append(values.get("href") or "")
+        elif tag == "link":
+            if self.LOADING_LINKS & set((values.get("rel") or "").lower().split()):
+                self.loads.append(values.get("href") or "")
+        else:
+            self.loads += [values[k] or "" for k in ("src", "data", "poster") if k in values]
+            self.loads += [u.split()[0] for u in (values.get("srcset") or "").split(",") if u]
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_data(self, data: str) -> None:
+        if self._style:
+            self.css.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._style = False
+
+
+@cache
+def site() -> list[Page]:
+    if not (SITE / "index.html").is_file():
+        pytest.fail("the book is not built (_build/html/index.html): run `make book` first")
+    return [Page(path) for path in sorted(SITE.rglob("*.html")) if "_static" not in path.parts]
+
+
+@cache
+def page_at(path: Path) -> Page:
+    page = next((page for page in site() if page.path == path), None)
+    assert page, f"{path.relative_to(SITE)} is not in the site: list it, and run `make book`"
+    return page
+
+
+def outside(address: str) -> bool:
+    return address.startswith("//") or urlsplit(address).scheme in ("http", "https", "ftp")
+
+
+def test_the_site_has_every_listed_page():
+    built = {page.path.relative_to(SITE).with_suffix("").as_posix() for page in site()}
+    assert set(listed()) <= built
+
+
+def test_no_page_loads_anything_from_outside():
+    for page in site():
+        asked = [address for address in page.loads if outside(address)]
+        assert not asked, f"{page.path.name}: {asked}"
+        foreign = re.findall(
+            r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\s]+", " ".join(page.css)
+        )
+        assert not foreign, f"{page.path.name}: {foreign}"
+        assert not re.search(r"(?:import|fetch|open)\s*\(\s*[\"']https?:", page.text)
+        # its script would come from a CDN, at a click
+        assert not {"btn-launch-thebe", "thebe-launch-button"} & page.classes
+
+
+def test_no_stylesheet_loads_anything_from_outside():
+    site()
+    for path in SITE.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", text), path
+
+
+def test_everything_that_a_page_loads_is_in_the_site():
+    for page in site():
+        for address in page.loads:
+            parts = urlsplit(address)
+            if parts.scheme == "data" or not parts.path:
+                continue
+            target = page.path.parent / unquote(parts.path)
+            assert target.is_file(), f"{page.path.name}: {address}"
+
+
+def test_links_inside_the_site_lead_somewhere():
+    for page in site():
+        for address in page.links:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc or address in ("", "#"):
+                continue
+            path = page.path
+            if parts.path:
+                path = (page.path.parent / unquote(parts.path)).resolve()
+            assert path.is_file(), f"{page.path.name}: {address}"
+            if parts.fragment and path.suffix == ".html":
+                assert unquote(parts.fragment) in page_at(path).ids, f"{page.path.name}: {address}"
+
+
+def test_every_picture_has_a_description():
+    for page in site():
+        for image in page.images:
+            described = image.get("alt") and not image["alt"].endswith((".png", ".svg"))
+            assert described, f"{page.path.name}: {image.get('src')}"
+
+
+def test_formulas_are_set_by_the_copy_in_the_site():
+    math = [page for page in site() if "math notranslate" in page.text]
+    assert math
+    for page in math:
+        scripts = {urlsplit(address).path for address in page.loads}
+        assert "../_static/mathjax/tex-chtml.js" in scripts, page.path.name
+
+
+def test_no_page_shows_an_error_a_warning_or_a_missing_number():
+    for page in site():
+        assert not {"stderr", "traceback", "problematic", "system-message"} & page.classes, (
+            page.path
+        )
+        assert "undefined" not in re.findall(r'class="pasted-text">([^<]*)<', page.text)
+
+
+def test_pages_stay_light():
+    for page in site():
+        assert len(page.text) < 3_000_000, f"{page.path.name}: {len(page.text) / 1e6:.1f} MB"
+
+
+def test_chapters_were_built_with_their_outputs():
+    for path in CHAPTERS:
+        page = page_at(SITE / "book" / f"{path.stem}.html")
+        figures = [image for image in page.images if "_images" in (image.get("src") or "")]
+        assert len(figures) > len(drawing_cells(path)), path.stem  # and the system map
+
+
+def test_search_finds_a_word_of_a_chapter():
+    site()
+    index = (SITE / "searchindex.js").read_text(encoding="utf-8")
+    words = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))
+    assert "book/01_pairs" in words["docnames"] and "kerb" in words["terms"]
