@@ -1,4 +1,4 @@
-"""The book: what is listed is there, notebooks carry no pictures, pages load nothing from outside."""
+"""The book: every page is listed, no notebook has outputs, no page loads from outside."""
 
 import importlib.util
 import json
