@@ -57,11 +57,12 @@ def bench(
         ``parameters`` and ``reference_parameters`` (the part that is the reference codec),
         ``multiply_adds`` and ``reference_multiply_adds`` (of one forward pass, encoder and
         decoder), ``memory_at_rest`` (bytes resident with weights loaded), and ``stages``: for
-        each ``stage, seconds, pixels_per_second, peak_memory``. Pixels are those of the frame
-        that the stage works on, the target's for the totals. Peak memory is the process's
-        highest resident size in bytes during the stage, PyTorch and weights included (where the
-        system cannot reset that mark, since the start); on a GPU, ``peak_device_memory`` beside
-        it.
+        each ``stage, seconds, cpu_seconds, pixels_per_second, peak_memory``. Seconds are the
+        wall clock's; CPU seconds are the sum over threads, which other programs disturb less.
+        Pixels are those of the frame that the stage works on, the target's for the totals. Peak
+        memory is the process's highest resident size in bytes during the stage, PyTorch and
+        weights included (where the system cannot reset that mark, since the start); on a GPU,
+        ``peak_device_memory`` beside it.
 
     Raises:
         EvaluationError: the process died, as it does when memory runs out.
@@ -263,20 +264,22 @@ class Stopwatch:
 
     def __call__(self, stage: str, image: np.ndarray, run: Callable[[], Result]) -> Result:
         cuda = self.device != "cpu"
-        seconds = []
+        seconds, cpu_seconds = [], []
         peak_memory(reset=True)
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         for _ in range(self.repeat):
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             result = run()
             if cuda:
                 torch.cuda.synchronize(self.device)
             seconds.append(time.perf_counter() - start)
+            cpu_seconds.append(time.process_time() - cpu_start)
         median = statistics.median(seconds)
         entry = {
             "stage": stage,
             "seconds": median,
+            "cpu_seconds": statistics.median(cpu_seconds),
             "pixels_per_second": image.shape[0] * image.shape[1] / median,
             "peak_memory": peak_memory(),
         }
