@@ -1,7 +1,7 @@
 """Draw the system map: the whole of it, and one for each chapter with that chapter's parts lit.
 
     python book/figures/make_map.py                  the whole, and every chapter that is there
-    python book/figures/make_map.py 08_pair_codec    one chapter
+    python book/figures/make_map.py 04_entropy       one chapter
 
 The pictures follow the colour scheme of the page that shows them, and stand on their own ground,
 so that they are readable in light and dark, in Jupyter and on the web.
@@ -12,9 +12,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-# What each page is about. A part is a group of shapes below; "all" lights everything.
+# What each chapter is about: a part is a group of shapes below. A chapter that is not here is about
+# the whole of it and shows system_map.svg.
 LIT = {
-    "": {"all"},  # the whole of it: system_map.svg
+    "": {"all"},
     "01_pairs": {"pair"},
     "02_rate_distortion": {"bits", "reconstruction"},
     "03_transforms": {"transforms"},
@@ -22,12 +23,9 @@ LIT = {
     "05_visible_codec": {"visible codec"},
     "06_channel_alignment": {"features", "channel alignment", "coefficients"},
     "07_spatial_alignment": {"spatial alignment"},
-    "08_pair_codec": {"all"},
-    "09_training": {"all"},
     "10_results": {"bits", "reconstruction"},
     "11_lambda_explorer": {"bits", "reconstruction"},
     "12_inside_alignment": {"channel alignment", "coefficients", "spatial alignment"},
-    "13_beyond": {"all"},
 }
 
 STYLE = """
