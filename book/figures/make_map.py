@@ -12,8 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-# What each chapter is about: a part is a group of shapes below. A chapter that is not here is about
-# the whole of it and shows system_map.svg.
+# What each chapter is about: a part is a group of shapes below. A chapter that is not here is
+# about the whole of it and shows system_map.svg.
 LIT = {
     "": {"all"},
     "01_pairs": {"pair"},
