@@ -189,11 +189,24 @@ def test_the_estimate_is_near_the_file(kind, half, tmp_path):
     if kind is PairCodec:
         codec.reference_codec.update_tables()
     save_weights(codec, tmp_path / "calm.safetensors", half=half)
-    codec, pair = load_weights(tmp_path / "calm.safetensors"), scene(height=128, width=192)
+    codec, pair = load_weights(tmp_path / "calm.safetensors"), scene(height=100, width=150)
     got = measure_learned("codec", codec, pair, 1024, estimate=True)
     overhead = 8 * 80 / pair.infrared.size  # container and two rANS states
     assert 0.97 * (got.bpp - overhead) < got.estimate_bpp < got.bpp
     assert measure_learned("codec", codec, pair, 1024).estimate_bpp is None
+
+
+def test_the_estimate_counts_the_padding_and_the_coefficients(pair_codec):
+    pair = scene(height=64, width=65)  # padded to 64×128
+    images = {"visible": pair.visible, "infrared": pair.infrared}
+    got = evaluation.estimate_bpp(pair_codec, images, 1024)
+    batches = evaluation.padded_batches(pair_codec, images)
+    assert batches["visible"].shape == (1, 3, 128, 256)
+    with torch.no_grad():
+        out = pair_codec(batches["visible"], batches["infrared"], torch.tensor([1024.0]))
+    bits = sum(-values.log2().sum().item() for values in out["likelihoods"].values())
+    coefficients = 8 * 2 * TINY.feature_channels
+    assert got * 64 * 65 == pytest.approx(bits + coefficients, rel=1e-5)
 
 
 @pytest.mark.parametrize("name, setting", [("jpeg", 40), ("jpeg2000", 0.5)])
