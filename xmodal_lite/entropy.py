@@ -257,6 +257,10 @@ class EntropyModel(nn.Module):
         bottleneck.quantiles[:, :, 1] = 0  # z was rounded to whole numbers in training: keep that
         bottleneck.update(force=True)
         self.gaussian.update_scale_table(SCALE_LEVELS, force=True)
+        # taps that no symbol may depend on: each forward pass clears them, each optimiser step
+        # moves them again; cleared for good, the weights keep their fingerprint
+        masked: Any = self.latent.context_prediction
+        masked.weight.mul_(masked.mask)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):  # type: ignore[no-untyped-def]
         # Tables are sized by training: make room for those that the weights bring along.
