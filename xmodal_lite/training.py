@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate import Accelerator
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .config import CodecConfig
-from .data import CropDataset, PairSource, open_pairs, to_tensor
+from .config import CodecConfig, check_lambda
+from .data import CropDataset, Pair, PairSource, match_sizes, open_pairs, to_tensor
 from .image_codec import ImageCodec, padded_size
 from .loss import RateDistortion, psnr, rate_distortion
 from .pair_codec import PairCodec
@@ -55,6 +55,9 @@ class TrainingConfig:
         data: folders to draw pairs from, ``"scenes"`` for the embedded ones, evenly mixed.
         lmbda_range: where λ is drawn, log-uniformly; the whole trained range where None.
         seed: of crops, λ and noise; with the step it determines everything that is random.
+
+    Raises:
+        ValueError: a field outside its range; the message names field and value.
     """
 
     stage: Stage = "pair"
@@ -70,12 +73,34 @@ class TrainingConfig:
     lmbda_range: tuple[float, float] | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        low, high = self.lmbda_range or (1.0, 1.0)
+        for name, sound, expected in (
+            ("stage", self.stage in get_args(Stage), f"one of {', '.join(get_args(Stage))}"),
+            ("steps", _whole(self.steps, 1), "a whole number of at least 1"),
+            ("batch", _whole(self.batch, 1), "a whole number of at least 1"),
+            ("crop", _whole(self.crop, 1) and self.crop % 64 == 0, "a multiple of 64"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0"),
+            ("muon_rate", 0 <= self.muon_rate < math.inf, "0 or more"),
+            ("warmup", _whole(self.warmup, 0), "a whole number of steps"),
+            ("decay_from", 0 <= self.decay_from <= 1, "a share from 0 to 1"),
+            ("clip", self.clip > 0, "a number above 0"),
+            ("data", len(self.data) > 0, "at least one folder"),
+            ("lmbda_range", 0 < low <= high < math.inf, "two rising numbers above 0"),
+        ):
+            if not sound:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
     def rate_at(self, step: int) -> float:
         """Share of the peak learning rate at a step."""
         rising = min(1.0, (step + 1) / max(1, self.warmup))
         start = self.decay_from * self.steps
         falling = (self.steps - step) / max(1.0, self.steps - start)
         return min(rising, 1.0, falling)
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def build_codec(
@@ -94,6 +119,8 @@ def build_codec(
     Raises:
         ValueError: stage ``"pair"`` without the reference codec, or weights of another kind.
     """
+    if stage not in get_args(Stage):
+        raise ValueError(f"unknown stage {stage!r}; expected one of {', '.join(get_args(Stage))}")
     codec: Codec
     if stage in ("visible", "infrared"):
         codec = ImageCodec(config, stage)
@@ -104,6 +131,10 @@ def build_codec(
             )
         )
     else:
+        if not config.uses_reference:
+            raise ValueError(
+                "stage 'pair' needs a codec with a reference; no reference branch is on"
+            )
         codec = PairCodec(config)
         if visible is None:
             raise ValueError("stage 'pair' needs the weights of a trained reference codec")
@@ -114,14 +145,22 @@ def build_codec(
         for key in ("transform_channels", "latent_channels", "context", "lambdas"):
             if theirs[key] != ours[key]:
                 raise ValueError(f"{visible}: {key} is {theirs[key]}; expected {ours[key]}")
-        assert codec.reference_codec is not None
         codec.reference_codec.load_state_dict(reference.state_dict())
     if start is not None:
         source = load_weights(start)
         if isinstance(codec, PairCodec) and isinstance(source, PairCodec):
-            codec.start_from(source)
+            try:
+                codec.start_from(source)
+            except ValueError as error:
+                raise ValueError(f"{start}: {error}") from None
         elif type(codec) is type(source):
-            codec.load_state_dict(source.state_dict())
+            try:
+                codec.load_state_dict(source.state_dict())
+            except RuntimeError as error:
+                first = str(error).splitlines()[1].strip()
+                raise ValueError(
+                    f"{start}: weights do not fit this {stage} codec: {first}"
+                ) from None
         else:
             raise ValueError(f"{start}: weights of another kind of codec than stage {stage!r}")
     return codec
@@ -161,7 +200,12 @@ class TwoOptimisers:
     def step(self, share: float) -> None:
         """One step at that share of the peak rates; gradients are cleared."""
         for parameter, matrix in self._pairs:
-            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
+            if (
+                parameter.grad is not None
+            ):  # in the weight's own memory layout, whatever its own is
+                matrix.grad = _as_matrix(torch.empty_like(parameter).copy_(parameter.grad))
+            else:
+                matrix.grad = None
         for optimiser, peak in zip(self.optimisers, self._peaks, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = peak * share
@@ -241,6 +285,8 @@ def validate(
         costs, rates, quality, controls = [], [], [], []
         weight = torch.tensor([lmbda], device=device)
         for pair in source:
+            frame = match_sizes(pair.visible, pair.infrared, codec.config.scale)
+            pair = Pair(pair.name, frame, pair.infrared)
             visible, infrared = _centre(*to_tensor(pair), limit)
             visible, infrared = visible.to(device), infrared.to(device)
             out = run_codec(codec, visible, infrared, weight)
@@ -298,6 +344,7 @@ class Trainer:
         accelerator: made here where not given: bfloat16 where the device has it.
 
     Raises:
+        ValueError: λ is drawn from beyond the codec's range.
         TrainingError: the folder holds a run of another configuration or other data, or a
             checkpoint that is not whole.
         DataError: no usable pairs.
@@ -314,12 +361,15 @@ class Trainer:
         self.config, self.folder, self.every = config, Path(folder), every
         self.accelerator = accelerator or Accelerator(mixed_precision=_precision())
         self.step = 0
+        for lmbda in config.lmbda_range or ():
+            check_lambda(lmbda, codec.config.lambdas)
+        scale = codec.config.scale
         sources = [open_pairs(name, "train") for name in config.data]
         self.valid = [open_pairs(name, "valid") for name in config.data][0]
         length = -(-config.steps * config.batch // len(sources)) + config.batch
         self.crops: Dataset[tuple[Tensor, Tensor]] = _Interleaved(
             [
-                CropDataset(source, config.crop, seed=config.seed + k, length=length)
+                CropDataset(source, config.crop, scale, seed=config.seed + k, length=length)
                 for k, source in enumerate(sources)
             ]
         )
@@ -349,7 +399,7 @@ class Trainer:
         Raises:
             TrainingError: the loss stopped being finite.
         """
-        last = min(self.config.steps, stop_at or self.config.steps)
+        last = self.config.steps if stop_at is None else min(self.config.steps, stop_at)
         started, first = time.monotonic(), self.step
         bar = tqdm(
             initial=self.step,
@@ -400,13 +450,12 @@ class Trainer:
         out = run_codec(self.model, visible.to(device), infrared.to(device), lmbda)
         loss = out.loss.mean()
         if not torch.isfinite(self.accelerator.reduce(loss.detach(), "sum")):
-            raise TrainingError(
-                f"step {self.step}: the loss is {loss.item()}; the last checkpoint in "
-                f"{self.folder} is whole, try a lower learning rate from there"
-            )
+            raise self._diverged("loss", loss)
         self.accelerator.backward(loss)
         parameters = [p for p in self.codec.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        if not torch.isfinite(norm):
+            raise self._diverged("gradient", norm)
         share = self.config.rate_at(self.step)
         self.optimiser.step(share)
         self.step += 1
@@ -420,6 +469,12 @@ class Trainer:
             "gradient": float(norm),
             "rate": share,
         }
+
+    def _diverged(self, what: str, value: Tensor) -> TrainingError:
+        return TrainingError(
+            f"step {self.step}: the {what} is {value.item()}; the last checkpoint in "
+            f"{self.folder} is whole, try a lower learning rate from there"
+        )
 
     def _checkpoint(self, rows: list[dict[str, Any]]) -> None:
         if not self.accelerator.is_main_process:
