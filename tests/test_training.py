@@ -1,0 +1,713 @@
+"""Training learns, stops cleanly, and goes on bit for bit; stages refuse what does not belong."""
+
+import csv
+import errno
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from helpers import (
+    ALONE,
+    REFERENCES,
+    ROOT,
+    TINY,
+    liven,
+    run_python,
+    tiny_image_codec,
+    tiny_pair_codec,
+    write_pairs,
+)
+from torch import nn
+
+from xmodal_lite.config import LAMBDAS
+from xmodal_lite.data import DataError
+from xmodal_lite.image_codec import ImageCodec, fingerprint
+from xmodal_lite.pair_codec import PairCodec
+from xmodal_lite.pretrained import load_weights, notes_of, save_weights
+from xmodal_lite.training import (
+    Trainer,
+    TrainingConfig,
+    TrainingError,
+    TwoOptimisers,
+    build_codec,
+    coefficient_bits,
+    draw_lambdas,
+    run_codec,
+    validate,
+)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "plain", count=5)
+
+
+@pytest.fixture(scope="module")
+def visible_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("visible") / "visible.safetensors"
+    save_weights(tiny_image_codec("visible"), path)
+    return path
+
+
+def schedule(pairs, **changes) -> TrainingConfig:
+    values = {"stage": "alone", "steps": 6, "batch": 2, "crop": 64, "warmup": 2}
+    return TrainingConfig(**{**values, "data": (str(pairs),), **changes})
+
+
+def fresh(stage="alone", seed=0, **changes):
+    torch.manual_seed(seed)
+    return build_codec(replace(TINY, **changes), stage)
+
+
+def trainer(codec, config, folder, every=2) -> Trainer:
+    """On the CPU in float32: what is compared bit for bit here must be the same everywhere."""
+    return Trainer(codec, config, folder, every, Accelerator(cpu=True, mixed_precision="no"))
+
+
+def rows(path):
+    """The rows of a CSV as numbers, but for the time they took."""
+    with open(path) as file:
+        return [
+            {key: float(value) for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def assert_equal_weights(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+# --- it learns ---
+
+
+def test_loss_goes_down(pairs, tmp_path):
+    config = schedule(pairs, stage="infrared", steps=60, warmup=5, lmbda_range=(1024.0, 1024.0))
+    trainer(fresh("infrared"), config, tmp_path, every=60).run()
+    losses = [row["loss"] for row in rows(tmp_path / "train.csv")]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("stage", ["visible", "infrared", "alone", "pair"])
+def test_every_stage_leaves_weights_that_code(stage, pairs, visible_weights, tmp_path):
+    torch.manual_seed(0)
+    codec = build_codec(TINY, stage, visible_weights if stage == "pair" else None)
+    liven(codec)  # an untrained z is all zeros, from which h_s learns nothing yet
+    if stage == "pair":
+        codec.reference_codec.load_state_dict(load_weights(visible_weights).state_dict())
+    before = {name: p.clone() for name, p in codec.named_parameters()}
+    reference = fingerprint(codec.reference_codec) if stage == "pair" else None
+    trainer(codec, schedule(pairs, stage=stage, steps=3), tmp_path).run()
+    trained = load_weights(tmp_path / "weights.safetensors")
+    assert type(trained) is type(codec)
+    if stage == "pair":
+        assert fingerprint(trained.reference_codec) == reference
+    for name, parameter in trained.named_parameters():
+        frozen = name.startswith("reference_codec.") or name.endswith(("quantiles", "key.bias"))
+        assert frozen or not torch.equal(parameter, before[name]), name
+    visible, infrared = torch.rand(3, 40, 60), torch.rand(1, 20, 30)
+    if isinstance(trained, PairCodec):
+        trained.decompress(trained.compress(visible, infrared))
+    else:
+        trained.decompress(trained.compress(visible if stage == "visible" else infrared))
+    assert notes_of(tmp_path / "weights.safetensors")["steps"] == 3
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"checkpoint.pt", "train.csv", "valid.csv", "run.json", "weights.safetensors"}
+
+
+def test_metrics_say_what_happened_at_each_step(pairs, tmp_path):
+    trainer(fresh(), schedule(pairs), tmp_path, every=4).run()
+    steps = rows(tmp_path / "train.csv")
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(value) for row in steps for value in row.values())
+    assert [row["rate"] for row in steps] == [schedule(pairs).rate_at(k) for k in range(6)]
+    valid = rows(tmp_path / "valid.csv")
+    assert [(row["step"], row["lmbda"]) for row in valid] == [
+        (step, lmbda) for step in (4, 6) for lmbda in (256, 1024, 4096)
+    ]
+    assert json.loads((tmp_path / "run.json").read_text())["training"]["steps"] == 6
+
+
+def test_bfloat16_trains_too():
+    codec = tiny_pair_codec().train()
+    visible, infrared = torch.rand(2, 3, 128, 128), torch.rand(2, 1, 64, 64)
+    lmbda = torch.tensor([300.0, 3000.0])
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(run_codec(codec, visible, infrared, lmbda).loss)
+    losses[1].mean().backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.1, atol=0)
+    assert all(p.grad.isfinite().all() for p in codec.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_crops_have_the_codecs_scale(scale, pairs, tmp_path):
+    codec = fresh(scale=scale, target="visible")
+    trainer(codec, schedule(pairs, steps=2), tmp_path).run()
+    assert len(rows(tmp_path / "valid.csv")) == 3
+
+
+def test_validation_measures_the_control_of_a_codec_that_uses_its_reference(pairs):
+    from xmodal_lite.data import open_pairs
+
+    source = open_pairs(pairs, "all")
+    (uses,) = validate(tiny_pair_codec(), source, (1024.0,), limit=64)
+    (alone,) = validate(tiny_pair_codec(**ALONE), source, (1024.0,), limit=64)
+    assert math.isfinite(uses["control"]) and uses["control"] != 0
+    assert math.isnan(alone["control"])
+    assert uses["lmbda"] == 1024 and uses["bpp"] > 0 and math.isfinite(uses["psnr"])
+
+
+@pytest.mark.parametrize("target", ["infrared", "visible"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_coefficient_bits_are_those_on_the_wire(name, target):
+    for coefficient_format in ("float32", "float16", "int8"):
+        codec = PairCodec(
+            replace(TINY, target=target, coefficient_format=coefficient_format, **REFERENCES[name])
+        )
+        bits = coefficient_bits(codec.config)
+        if codec.channel_alignment is None:
+            assert bits == 0
+        else:
+            from xmodal_lite.channel_alignment import pack_coefficients
+
+            ones = torch.ones(1, TINY.feature_channels, 1, 1)
+            assert bits == 8 * len(pack_coefficients(ones, ones, coefficient_format))
+
+
+# --- it goes on bit for bit ---
+
+
+def pair_run(pairs, visible_weights, folder, seed, every=2):
+    torch.manual_seed(seed)
+    codec = build_codec(TINY, "pair", visible_weights)
+    return trainer(codec, schedule(pairs, stage="pair"), folder, every)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pairs, visible_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    codec = pair_run(pairs, visible_weights, folder, seed=0).run()
+    return codec, folder
+
+
+def assert_same_run(codec, folder, uninterrupted):
+    expected, other = uninterrupted
+    assert_equal_weights(codec, expected)
+    assert rows(folder / "train.csv") == rows(other / "train.csv")
+    ours, theirs = (load_weights(place / "weights.safetensors") for place in (folder, other))
+    assert fingerprint(ours) == fingerprint(theirs)  # tables included
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_a_stopped_run_goes_on_bit_for_bit(
+    stop_at, pairs, visible_weights, uninterrupted, tmp_path
+):
+    pair_run(pairs, visible_weights, tmp_path, seed=0).run(stop_at)
+    assert not (tmp_path / "weights.safetensors").exists()
+    second = pair_run(pairs, visible_weights, tmp_path, seed=1)  # other initial weights
+    assert second.step == stop_at
+    assert_same_run(second.run(), tmp_path, uninterrupted)
+
+
+def test_rows_after_the_last_checkpoint_are_written_again(
+    pairs, visible_weights, uninterrupted, tmp_path
+):
+    """As after a kill between the metrics and the checkpoint."""
+    pair_run(pairs, visible_weights, tmp_path, seed=0).run(2)
+    old = (tmp_path / "checkpoint.pt").read_bytes()
+    pair_run(pairs, visible_weights, tmp_path, seed=0).run(4)
+    (tmp_path / "checkpoint.pt").write_bytes(old)
+    second = pair_run(pairs, visible_weights, tmp_path, seed=0)
+    assert second.step == 2
+    assert_same_run(second.run(), tmp_path, uninterrupted)
+    assert rows(tmp_path / "valid.csv") == rows(uninterrupted[1] / "valid.csv")
+
+
+def test_a_finished_run_only_writes_its_weights_again(uninterrupted, pairs, visible_weights):
+    codec, folder = uninterrupted
+    before = fingerprint(load_weights(folder / "weights.safetensors"))
+    (folder / "weights.safetensors").unlink()
+    again = pair_run(pairs, visible_weights, folder, seed=5)
+    assert_equal_weights(again.run(), codec)
+    assert fingerprint(load_weights(folder / "weights.safetensors")) == before
+    assert len(rows(folder / "train.csv")) == 6
+
+
+def test_a_run_stopped_before_its_first_step_does_nothing(pairs, tmp_path):
+    run = trainer(fresh(), schedule(pairs), tmp_path)
+    run.run(stop_at=0)
+    assert run.step == 0 and not (tmp_path / "checkpoint.pt").exists()
+
+
+# --- what a run refuses to go on with ---
+
+
+@pytest.fixture
+def stopped(pairs, tmp_path):
+    """A folder with a run that was stopped after two of six steps."""
+    trainer(fresh(), schedule(pairs), tmp_path / "run").run(2)
+    return tmp_path / "run"
+
+
+def assert_refused(folder, codec, config, *said):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(TrainingError) as error:
+        trainer(codec, config, folder)
+    for part in ("checkpoint.pt", *said):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_another_schedule_is_refused_with_both_values(stopped, pairs):
+    config = schedule(pairs, learning_rate=5e-4)
+    assert_refused(stopped, fresh(), config, "learning_rate was 0.001, is 0.0005")
+
+
+def test_another_codec_is_refused_with_both_values(stopped, pairs):
+    codec = fresh(latent_channels=16)
+    assert_refused(stopped, codec, schedule(pairs), "latent_channels was 12, is 16")
+
+
+def test_other_pairs_are_refused(stopped, tmp_path):
+    other = write_pairs(tmp_path / "other", count=6)
+    assert_refused(stopped, fresh(), schedule(other), "not the same files")
+
+
+def test_the_same_pairs_in_another_place_are_the_same_run(stopped, pairs, tmp_path):
+    shutil.copytree(pairs, tmp_path / "moved")
+    assert trainer(fresh(), schedule(tmp_path / "moved"), stopped).step == 2
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "zeros", "another"])
+def test_a_checkpoint_that_is_not_whole_is_refused(stopped, pairs, damage):
+    path = stopped / "checkpoint.pt"
+    data = path.read_bytes()
+    if damage == "another":
+        torch.save({"step": 3}, path)
+    else:
+        path.write_bytes(
+            {
+                "half": data[: len(data) // 2],
+                "empty": b"",
+                "text": b"checkpoint\n" * 100,
+                "zeros": bytes(len(data)),
+            }[damage]
+        )
+    assert_refused(stopped, fresh(), schedule(pairs), "not a whole checkpoint")
+
+
+def test_a_checkpoint_never_runs_code(stopped, pairs, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"identity": Attack()}, stopped / "checkpoint.pt")
+    assert_refused(stopped, fresh(), schedule(pairs), "not a whole checkpoint")
+    assert not (tmp_path / "owned").exists()
+
+
+# --- what stops a run ---
+
+
+@pytest.mark.parametrize("file", range(4))
+def test_a_full_disk_while_checkpointing_leaves_the_last_checkpoint(
+    file, pairs, visible_weights, uninterrupted, tmp_path, monkeypatch
+):
+    """Whichever of the four files it hits: the run says so, and goes on from before."""
+    run = pair_run(pairs, visible_weights, tmp_path, seed=0)
+    run.run(2)
+    calls = iter(range(100))
+    plain = os.fsync
+
+    def full(descriptor):
+        if next(calls) == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        run.run(4)
+    monkeypatch.undo()
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+    second = pair_run(pairs, visible_weights, tmp_path, seed=1)
+    assert second.step == 2
+    assert_same_run(second.run(), tmp_path, uninterrupted)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_last_checkpoint(pairs, tmp_path):
+    codec = fresh()
+    run = trainer(codec, schedule(pairs), tmp_path)
+    run.run(2)
+    with torch.no_grad():
+        codec.g_a[0].weight.fill_(torch.nan)
+    with pytest.raises(TrainingError) as error:
+        run.run()
+    assert "step 2: the loss is nan" in str(error.value) and str(tmp_path) in str(error.value)
+    assert not (tmp_path / "weights.safetensors").exists()
+    codec = fresh(seed=1)
+    assert trainer(codec, schedule(pairs), tmp_path).step == 2
+    assert all(parameter.isfinite().all() for parameter in codec.parameters())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(pairs, tmp_path):
+    """Clipping would turn one infinity into NaN everywhere, one step before the loss shows it."""
+    codec = fresh()
+    run = trainer(codec, schedule(pairs), tmp_path)
+    run.run(2)
+    codec.g_a[0].bias.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(TrainingError, match="step 2: the gradient is"):
+        run.run()
+    assert all(parameter.isfinite().all() for parameter in codec.parameters())
+    assert trainer(fresh(seed=1), schedule(pairs), tmp_path).step == 2
+
+
+def test_a_run_without_data_says_which_folder(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        trainer(fresh(), schedule(tmp_path / "nowhere"), tmp_path / "run")
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_training import fresh, schedule, trainer
+rng = random.Random(0)
+for k in range(3):
+    folder = Path(sys.argv[2]) / str(k)
+    child = os.fork()
+    if not child:
+        sys.stderr = open(os.devnull, "w")
+        trainer(fresh(), schedule(sys.argv[1], steps=10_000), folder, every=1).run()
+        os._exit(1)
+    while not (folder / "checkpoint.pt").exists():
+        time.sleep(0.01)
+    time.sleep(rng.random())
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(pairs, tmp_path):
+    run_python(KILLED, pairs, tmp_path, ROOT / "tests")
+    config = schedule(pairs, steps=10_000)
+    for k in range(3):
+        run = trainer(fresh(seed=1), config, tmp_path / str(k))
+        step = run.step
+        assert step >= 1
+        run.run(step + 1)
+        steps = [row["step"] for row in rows(tmp_path / str(k) / "train.csv")]
+        assert steps == list(range(1, step + 2))
+
+
+# --- many processes ---
+
+LAUNCHED = """
+    import sys
+    import torch
+    from accelerate import Accelerator
+    from test_training import fresh, schedule
+    from xmodal_lite.training import Trainer
+
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    assert accelerator.num_processes == 2
+    codec = fresh(seed=accelerator.process_index)  # replicas start from the first one's weights
+    config = schedule(sys.argv[1], batch=4, steps=3)
+    Trainer(codec, config, sys.argv[2], 2, accelerator).run()
+    codec.update_tables()  # the first process has done so
+    for name, parameter in codec.named_parameters():
+        ours = accelerator.gather(parameter.detach().contiguous()[None])
+        assert torch.equal(ours[0], ours[1]), f"replicas drifted apart: {name}"
+"""
+
+
+def test_two_processes_train_as_one_does_with_the_same_batch(pairs, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(LAUNCHED))
+    # with --cpu it would start one process, whatever the number
+    launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += [
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        str(random.randint(20_000, 60_000)),
+    ]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*launch, script, pairs, tmp_path / "two"],
+        env={
+            **os.environ,
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": paths,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    codec = fresh()
+    one = trainer(codec, schedule(pairs, batch=4, steps=3), tmp_path / "one")
+    one.run()
+    ours, theirs = (rows(tmp_path / name / "train.csv") for name in ("one", "two"))
+    assert len(ours) == len(theirs) == 3
+    assert theirs[0]["loss"] == pytest.approx(ours[0]["loss"], rel=0.05)  # other noise
+    assert theirs[0]["loss"] != ours[0]["loss"]
+    assert theirs[0]["psnr"] == pytest.approx(ours[0]["psnr"], abs=0.2)
+    load_weights(tmp_path / "two" / "weights.safetensors")
+    # one process goes on where two have stopped
+    assert trainer(fresh(), schedule(pairs, batch=4, steps=3), tmp_path / "two").step == 3
+
+
+def test_a_batch_that_does_not_divide_by_the_processes_is_an_error(pairs, tmp_path, monkeypatch):
+    run = trainer(fresh(), schedule(pairs, batch=3), tmp_path)
+    monkeypatch.setattr(type(run.accelerator), "num_processes", 2)
+    with pytest.raises(TrainingError, match="a batch of 3 does not divide by 2"):
+        run.run()
+
+
+# --- λ and the schedule ---
+
+
+def test_each_batch_covers_the_range_of_lambda():
+    config = TrainingConfig(batch=8)
+    for step in range(20):
+        drawn = draw_lambdas(config, LAMBDAS, step)
+        assert drawn.shape == (8,) and drawn.min() >= 256 and drawn.max() <= 4096
+        strata = (drawn.log2() - 8) / 4 * 8  # one in each eighth of the range
+        assert strata.sort().values.floor().tolist() == list(range(8))
+
+
+def test_lambdas_depend_on_the_step_and_the_seed_and_nothing_else():
+    config = TrainingConfig(batch=4)
+    first = draw_lambdas(config, LAMBDAS, 7)
+    torch.manual_seed(99)
+    assert torch.equal(first, draw_lambdas(config, LAMBDAS, 7))
+    assert not torch.equal(first, draw_lambdas(config, LAMBDAS, 8))
+    assert not torch.equal(first, draw_lambdas(replace(config, seed=1), LAMBDAS, 7))
+
+
+def test_lambda_may_be_drawn_from_a_part_of_the_range():
+    drawn = draw_lambdas(TrainingConfig(batch=8, lmbda_range=(256.0, 512.0)), LAMBDAS, 0)
+    assert 256 <= drawn.min() < 300 and 430 < drawn.max() <= 512
+    assert (draw_lambdas(TrainingConfig(batch=3), (777.0,), 0) == 777).all()
+
+
+def test_rate_rises_stays_and_falls_to_zero():
+    config = TrainingConfig(steps=1000, warmup=100, decay_from=0.5)
+    rates = [config.rate_at(step) for step in range(1000)]
+    assert rates[:3] == [0.01, 0.02, 0.03] and rates[99] == 1
+    assert set(rates[99:501]) == {1.0}
+    falling = rates[500:]
+    assert all(a > b for a, b in zip(falling, falling[1:], strict=False))
+    assert 0 < rates[-1] < 0.005
+    assert config.rate_at(750) == 0.5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 150])
+@pytest.mark.parametrize("decay_from", [0.0, 0.5, 1.0])
+def test_every_step_of_a_short_run_has_a_rate(steps, decay_from):
+    config = TrainingConfig(steps=steps, decay_from=decay_from)
+    assert all(0 < config.rate_at(step) <= 1 for step in range(steps))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stage", "both"),
+        ("steps", 0),
+        ("steps", 1.5),
+        ("batch", 0),
+        ("crop", 100),
+        ("crop", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("muon_rate", -0.1),
+        ("warmup", -1),
+        ("decay_from", 1.5),
+        ("clip", 0.0),
+        ("data", ()),
+        ("lmbda_range", (512.0, 256.0)),
+        ("lmbda_range", (0.0, 256.0)),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_named_by_field_and_value(field, value):
+    with pytest.raises(ValueError) as error:
+        TrainingConfig(**{field: value})
+    assert field in str(error.value) and str(value) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_lambda_beyond_the_codecs_range_is_refused(pairs, tmp_path):
+    config = schedule(pairs, lmbda_range=(128.0, 1024.0))
+    with pytest.raises(ValueError, match="λ is 128"):
+        trainer(fresh(), config, tmp_path)
+
+
+# --- two optimisers ---
+
+
+def small(layout=torch.contiguous_format):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, bias=False), nn.Conv2d(5, 6, 1))
+    return net.to(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_works_on_the_weights_themselves(layout):
+    """A matrix is a view of the convolution's memory, never a copy."""
+    net = small(layout)
+    optimiser = TwoOptimisers(net, 1e-3, 0.02)
+    assert len(optimiser._pairs) == 3
+    for parameter, matrix in optimiser._pairs:
+        assert matrix.data_ptr() == parameter.data_ptr()
+        assert matrix.shape == (len(parameter), parameter[0].numel())
+        matrix.data[0, 0] = 123
+        assert (parameter == 123).any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
+def test_a_step_is_muons_whatever_the_memory_layout(layout, gradient_layout):
+    net = small(layout)
+    start = [layer.weight.detach().flatten(1).clone() for layer in net]
+    optimiser = TwoOptimisers(net, 1e-3, 0.02)
+    expected = [nn.Parameter(matrix.clone()) for matrix in start]
+    muon = torch.optim.Muon(expected, lr=0.01, weight_decay=0.0)
+    for step in range(2):
+        for layer, matrix in zip(net, expected, strict=True):
+            generator = torch.Generator().manual_seed(step)
+            gradient = torch.randn(layer.weight.shape, generator=generator)
+            layer.weight.grad = gradient.contiguous(memory_format=gradient_layout)
+            matrix.grad = gradient.flatten(1)
+        optimiser.step(0.5)
+        muon.step()
+    for layer, matrix, before in zip(net, expected, start, strict=True):
+        # orthogonalised in bfloat16, with columns in another order
+        torch.testing.assert_close(layer.weight.flatten(1), matrix, rtol=0, atol=1e-3)
+        assert (matrix - before).abs().mean() > 2e-3
+        assert layer.weight.grad is None
+
+
+def test_biases_gains_and_masked_convolutions_go_to_adam():
+    codec = fresh()
+    muon = {id(parameter) for parameter, _ in TwoOptimisers(codec, 1e-3, 0.02)._pairs}
+    for name, parameter in codec.named_parameters():
+        if name.endswith(".bias") or "context_prediction" in name or "log_gain" in name:
+            assert id(parameter) not in muon, name
+    assert id(codec.g_a[0].weight) in muon
+    assert len(TwoOptimisers(codec, 1e-3, 0).optimisers) == 1  # Adam for all
+
+
+def test_frozen_weights_are_not_optimised(visible_weights):
+    codec = build_codec(TINY, "pair", visible_weights)
+    optimiser = TwoOptimisers(codec, 1e-3, 0.02)
+    held = {
+        p.data_ptr() for o in optimiser.optimisers for g in o.param_groups for p in g["params"]
+    }
+    assert not held & {p.data_ptr() for p in codec.reference_codec.parameters()}
+
+
+# --- stages ---
+
+
+def test_alone_is_the_same_network_without_its_reference():
+    codec = build_codec(replace(TINY, entropy_reference=True), "alone")
+    assert codec.reference_codec is None and not codec.config.uses_reference
+    assert codec.config == replace(TINY, **ALONE)
+
+
+def test_pair_takes_the_trained_reference_with_its_tables(visible_weights):
+    codec = build_codec(TINY, "pair", visible_weights)
+    assert fingerprint(codec.reference_codec) == fingerprint(load_weights(visible_weights))
+    assert not any(p.requires_grad for p in codec.reference_codec.parameters())
+
+
+def test_pair_starts_from_its_baseline(visible_weights, tmp_path):
+    baseline = tiny_pair_codec(seed=3, **ALONE)
+    save_weights(baseline, tmp_path / "alone.safetensors")
+    codec = build_codec(TINY, "pair", visible_weights, tmp_path / "alone.safetensors").eval()
+    images = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 64, 64), torch.tensor([700.0])
+    with torch.no_grad():
+        torch.testing.assert_close(codec(*images)["x_hat"], baseline(*images)["x_hat"])
+
+
+def test_a_later_run_starts_from_an_earlier_ones_weights(visible_weights):
+    codec = build_codec(TINY, "visible", start=visible_weights)
+    assert fingerprint(codec) == fingerprint(load_weights(visible_weights))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory, visible_weights):
+    """Weights of several kinds."""
+    folder = tmp_path_factory.mktemp("shelf")
+    for name, codec in {
+        "infrared": ImageCodec(TINY, "infrared"),
+        "wide": ImageCodec(replace(TINY, transform_channels=12), "visible"),
+        "serial": ImageCodec(replace(TINY, context="autoregressive"), "visible"),
+        "single": ImageCodec(replace(TINY, lambdas=(1024.0,)), "visible"),
+        "alone": PairCodec(replace(TINY, **ALONE)),
+        "alone_wide": PairCodec(replace(TINY, **ALONE, transform_channels=12)),
+    }.items():
+        save_weights(codec, folder / f"{name}.safetensors")
+    shutil.copy(visible_weights, folder / "visible.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "visible", "start", "said"),
+    [
+        ("pair", None, None, "stage 'pair' needs the weights of a trained reference codec"),
+        ("pair", "infrared", None, "expected weights of a visible codec"),
+        ("pair", "alone", None, "expected weights of a visible codec"),
+        ("pair", "wide", None, "transform_channels is 12; expected 8"),
+        ("pair", "serial", None, "context is autoregressive; expected checkerboard"),
+        ("pair", "single", None, "lambdas is"),
+        ("pair", "nothing", None, "no such weights file"),
+        ("pair", "visible", "infrared", "weights of another kind of codec"),
+        ("pair", "visible", "alone_wide", "in the baseline"),
+        ("alone", None, "visible", "weights of another kind of codec"),
+        ("visible", None, "alone", "weights of another kind of codec"),
+        ("visible", None, "infrared", "do not fit"),
+        ("visible", None, "wide", "do not fit"),
+        ("visible", None, "nothing", "no such weights file"),
+        ("stage", None, None, "unknown stage 'stage'"),
+    ],
+)
+def test_weights_that_do_not_belong_to_a_stage_are_named(shelf, stage, visible, start, said):
+    paths = [name and shelf / f"{name}.safetensors" for name in (visible, start)]
+    with pytest.raises(ValueError) as error:
+        build_codec(TINY, stage, *paths)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    for path in paths[::-1]:  # the file at fault
+        if path is not None:
+            assert str(path) in str(error.value)
+            break
+
+
+def test_a_reverse_codec_needs_an_infrared_reference(shelf):
+    reverse = replace(TINY, target="visible")
+    build_codec(reverse, "pair", shelf / "infrared.safetensors")
+    with pytest.raises(ValueError, match="expected weights of an? infrared codec"):
+        build_codec(reverse, "pair", shelf / "visible.safetensors")
+
+
+def test_stage_pair_of_a_codec_without_reference_is_refused(shelf):
+    with pytest.raises(ValueError, match="no reference branch"):
+        build_codec(replace(TINY, **ALONE), "pair", shelf / "visible.safetensors")
