@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import signal
 import subprocess
@@ -67,19 +69,21 @@ def liven(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 def tiny_image_codec(modality: str = "visible", seed: int = 0, **changes: object) -> ImageCodec:
     """A lively tiny image codec with tables."""
-    torch.manual_seed(seed)
-    codec = ImageCodec(replace(TINY, **changes), modality)
-    liven(codec, seed).update_tables()
-    return codec.eval()
+    return copy.deepcopy(_tiny(ImageCodec, replace(TINY, **changes), seed, modality))
 
 
 def tiny_pair_codec(seed: int = 0, **changes: object) -> PairCodec:
     """A lively tiny pair codec, tables of the reference codec included."""
+    return copy.deepcopy(_tiny(PairCodec, replace(TINY, **changes), seed))
+
+
+@functools.cache
+def _tiny(kind: type, config: CodecConfig, seed: int, *arguments: str) -> torch.nn.Module:
     torch.manual_seed(seed)
-    codec = PairCodec(replace(TINY, **changes))
-    liven(codec, seed).update_tables()
-    if codec.reference_codec is not None:
-        codec.reference_codec.update_tables()
+    codec = liven(kind(config, *arguments), seed)
+    for part in codec.modules():
+        if isinstance(part, EntropyModel):
+            part.update_tables()
     return codec.eval()
 
 

@@ -438,8 +438,9 @@ def test_a_single_symbol_comes_back():
     """CompressAI's encoder corrupts the heap when it is given one symbol only."""
 
     def work():
-        for _ in range(20):
-            round_trip(make(transform_channels=1, latent_channels=1), latent(4, 4, M=1))
+        model = make(transform_channels=1, latent_channels=1)
+        for _ in range(50):
+            round_trip(model, latent(4, 4, M=1))
 
     isolated(work)
 
