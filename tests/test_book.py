@@ -1,8 +1,9 @@
 """The book: every page is listed, no notebook has outputs, no page loads from outside."""
 
-import importlib.util
+import importlib
 import json
 import re
+import sys
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 import yaml
+
+from xmodal_lite.bitstream import Header, pack, required_sections, section_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -87,16 +90,18 @@ def test_figure_names_are_unique(path):
     assert len(labels) == len(set(labels))
 
 
-def make_map():
-    spec = importlib.util.spec_from_file_location("make_map", BOOK / "figures" / "make_map.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(name):
+    """A script of book/figures, as a module."""
+    sys.path.insert(0, str(BOOK / "figures"))  # the scripts import each other
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BOOK / "figures"))
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_opens_with_its_number_and_its_system_map(path):
-    maps = make_map()
+    maps = script("make_map")
     number = int(path.name[:2])
     picture = maps.path_of(path.stem if path.stem in maps.LIT else "").name
     first = notebook(path).cells[0].source
@@ -105,18 +110,41 @@ def test_a_chapter_opens_with_its_number_and_its_system_map(path):
 
 
 def test_system_maps_are_those_that_the_script_draws():
-    maps = make_map()
+    maps = script("make_map")
     shown = {"", *(path.stem for path in CHAPTERS)} & maps.LIT.keys()
     for name in shown:
         path = maps.path_of(name)
         assert path.read_text(encoding="utf-8") == maps.draw(maps.LIT[name]), f"redraw {path.name}"
-    assert {path.name for path in BOOK.glob("figures/*.svg")} == {
-        maps.path_of(name).name for name in shown
-    }
+    drawn = {maps.path_of(name).name for name in shown} | set(script("draw_figures").FIGURES)
+    assert {path.name for path in BOOK.glob("figures/*.svg")} == drawn
+
+
+def test_figures_are_those_that_the_script_draws_and_each_is_shown():
+    shown = " ".join(cell.source for path in NOTEBOOKS for cell in notebook(path).cells)
+    for name, draw in script("draw_figures").FIGURES.items():
+        picture = BOOK / "figures" / name
+        assert picture.read_text(encoding="utf-8") == draw(), f"redraw {name}"
+        assert f"](figures/{name})" in shown, name
+
+
+def test_the_drawn_file_is_laid_out_as_a_real_one():
+    figures = script("draw_figures")
+    header = Header(
+        visible_size=(2, 2),
+        infrared_size=(1, 1),
+        visible_lmbda=256,
+        infrared_lmbda=256,
+        target="infrared",
+        coefficient_format="int8",
+        fingerprint=bytes(8),
+    )
+    data = pack(header, {section: bytes(8) for section in required_sections(header)})
+    assert sum(size for _, size, _ in figures.HEADER) == section_sizes(data)["header"]
+    assert len(figures.SECTIONS) == len(section_sizes(data)) - 1
 
 
 def test_every_part_that_a_map_lights_is_drawn():
-    maps = make_map()
+    maps = script("make_map")
     dark = maps.draw(set()).count('class="lit')
     assert dark == 0
     for part in set().union(*maps.LIT.values()):
