@@ -623,6 +623,24 @@ def test_biases_gains_and_masked_convolutions_go_to_adam():
     assert len(TwoOptimisers(codec, 1e-3, 0).optimisers) == 1  # Adam for all
 
 
+def test_what_the_reference_runs_through_can_have_an_adam_of_its_own(visible_weights):
+    codec = build_codec(TINY, "pair", visible_weights)
+    optimiser = TwoOptimisers(codec, 1e-3, 0.02, reference_rate=1e-4)
+    own = {id(p) for p in optimiser.optimisers[1].param_groups[0]["params"]}
+    inputs = {"g_a.0.weight", "g_s.1.0.weight", "g_s.2.0.weight", "g_s.3.0.weight"}
+    inputs |= {f"feature_decoder.{n}.weight" for n in ("skip", "blocks.0.conv1", "blocks.0.skip")}
+    inputs |= {"feature_decoder.blocks.0.skip.bias"}
+    branches = ("reference_features.", "channel_alignment.", "spatial_alignment.")
+    for name, parameter in codec.named_parameters():
+        wanted = name in inputs or name.startswith(branches)
+        assert (id(parameter) in own) == wanted, name
+    before = codec.g_a[0].weight.clone()
+    for parameter in codec.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    optimiser.step(0.5)  # Adam's first step is the rate itself, wherever the gradient is not zero
+    assert torch.allclose(before - codec.g_a[0].weight, torch.tensor(0.5e-4), atol=1e-7)
+
+
 def test_frozen_weights_are_not_optimised(visible_weights):
     codec = build_codec(TINY, "pair", visible_weights)
     optimiser = TwoOptimisers(codec, 1e-3, 0.02)

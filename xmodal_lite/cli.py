@@ -296,6 +296,10 @@ def _train(commands: Any) -> None:
     add("--learning-rate", type=_number, default=1e-3, metavar="R", help="Adam's (default: 0.001)")
     add("--muon-rate", type=_number, default=0.02, metavar="R", help="Muon's, on weight matrices; "
         "0 is Adam for all (default: 0.02)")  # fmt: skip
+    add("--reference-rate", type=_number, metavar="R", help="Adam's on the weights that the "
+        "reference runs through (default: they are treated like all others)")  # fmt: skip
+    add("--decay-from", type=_number, default=0.5, metavar="SHARE", help="of the run, after which "
+        "the rates fall linearly to zero (default: 0.5)")  # fmt: skip
     add("--seed", type=int, default=0, help="of weights, crops, λ and noise (default: 0)")
     _add_machine(command, device=False)
 
@@ -342,6 +346,8 @@ def _run_train(args: argparse.Namespace) -> None:
         crop=args.crop,
         learning_rate=args.learning_rate,
         muon_rate=args.muon_rate,
+        reference_rate=args.reference_rate,
+        decay_from=args.decay_from,
         data=tuple(args.data or [""]),  # no name: XMODAL_DATA, else the embedded scenes
         lmbda_range=lmbda_range,
         seed=args.seed,

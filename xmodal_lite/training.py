@@ -49,6 +49,9 @@ class TrainingConfig:
         crop: infrared pixels on a crop's side; visible crops are s times that. The visible stage
             trains on s·crop as well.
         learning_rate, muon_rate: peak rates of Adam and of Muon (0: Adam for all weights).
+        reference_rate: peak rate of Adam on every weight that the reference runs through; they
+            are then no longer Muon's, which would turn the noise that a branch at zero sees into
+            full-size steps. None treats them like all others.
         warmup: steps from zero to the peak.
         decay_from: share of the run after which the rates fall linearly to zero.
         clip: largest gradient norm.
@@ -66,6 +69,7 @@ class TrainingConfig:
     crop: int = 128
     learning_rate: float = 1e-3
     muon_rate: float = 0.02
+    reference_rate: float | None = None
     warmup: int = 200
     decay_from: float = 0.5
     clip: float = 1.0
@@ -82,6 +86,7 @@ class TrainingConfig:
             ("crop", _whole(self.crop, 1) and self.crop % 64 == 0, "a multiple of 64"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0"),
             ("muon_rate", 0 <= self.muon_rate < math.inf, "0 or more"),
+            ("reference_rate", 0 < (self.reference_rate or 1.0) < math.inf, "a number above 0"),
             ("warmup", _whole(self.warmup, 0), "a whole number of steps"),
             ("decay_from", 0 <= self.decay_from <= 1, "a share from 0 to 1"),
             ("clip", self.clip > 0, "a number above 0"),
@@ -125,11 +130,7 @@ def build_codec(
     if stage in ("visible", "infrared"):
         codec = ImageCodec(config, stage)
     elif stage == "alone":
-        codec = PairCodec(
-            replace(
-                config, channel_alignment=False, spatial_alignment=False, entropy_reference=False
-            )
-        )
+        codec = PairCodec(_alone(config))
     else:
         if not config.uses_reference:
             raise ValueError(
@@ -171,13 +172,26 @@ class TwoOptimisers:
 
     Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix. A convolution weight is one:
     output channels by everything else, as a view on the same memory.
+
+    Args:
+        adam_rate, muon_rate, reference_rate: see :class:`TrainingConfig`.
     """
 
-    def __init__(self, codec: nn.Module, adam_rate: float, muon_rate: float):
+    def __init__(
+        self,
+        codec: nn.Module,
+        adam_rate: float,
+        muon_rate: float,
+        reference_rate: float | None = None,
+    ):
         self._pairs: list[tuple[Tensor, nn.Parameter]] = []
-        rest = []
+        rest, referred = [], []
+        touched = set() if reference_rate is None else _reference_weights(codec)
         for name, parameter in codec.named_parameters():
             if not parameter.requires_grad:
+                continue
+            if name in touched:
+                referred.append(parameter)
                 continue
             # a masked convolution's gradient is not zero where its weight is: Adam does not mind
             matrix_like = name.endswith(".weight") and parameter.ndim in (2, 4)
@@ -192,6 +206,10 @@ class TwoOptimisers:
             torch.optim.Adam(rest, lr=adam_rate, betas=(0.9, 0.999))
         ]
         self._peaks = [adam_rate]
+        if reference_rate is not None and referred:
+            adam = torch.optim.Adam(referred, lr=reference_rate, betas=(0.9, 0.999))
+            self.optimisers += [adam]
+            self._peaks += [reference_rate]
         if self._pairs:
             matrices = [matrix for _, matrix in self._pairs]
             self.optimisers += [torch.optim.Muon(matrices, lr=muon_rate, weight_decay=0.0)]
@@ -220,6 +238,22 @@ class TwoOptimisers:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         for optimiser, state in zip(self.optimisers, states, strict=True):
             optimiser.load_state_dict(state)
+
+
+def _reference_weights(codec: nn.Module) -> set[str]:
+    """Names of the weights that the reference runs through: what its baseline has not, or has
+    with fewer input channels."""
+    if not isinstance(codec, PairCodec) or not codec.config.uses_reference:
+        return set()
+    shapes = {name: p.shape for name, p in PairCodec(_alone(codec.config)).named_parameters()}
+    return {name for name, p in codec.named_parameters() if shapes.get(name) != p.shape}
+
+
+def _alone(config: CodecConfig) -> CodecConfig:
+    """The baseline of a pair codec: every reference branch off."""
+    return replace(
+        config, channel_alignment=False, spatial_alignment=False, entropy_reference=False
+    )
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
@@ -378,7 +412,9 @@ class Trainer:
                 parameter.requires_grad_(False)
         module: Any = codec
         self.codec = module.to(self.accelerator.device, memory_format=torch.channels_last)
-        self.optimiser = TwoOptimisers(self.codec, config.learning_rate, config.muon_rate)
+        self.optimiser = TwoOptimisers(
+            self.codec, config.learning_rate, config.muon_rate, config.reference_rate
+        )
         self.model = self.accelerator.prepare_model(self.codec)
         self.identity = json.loads(
             json.dumps(
