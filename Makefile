@@ -1,5 +1,6 @@
 # make book    set everything up and build the book into _build/html
 # make test    set everything up and run every check: lint, types, book, notebooks, tests
+# make results  measure every number of the book again (hours; QUICK=1: minutes, into _build/results)
 # make setup   only the environment: .venv with requirements.txt and the package, editable
 # make clean   remove what was built (not .venv)
 
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
 
-.PHONY: setup book test lint types notebooks clean
+.PHONY: setup book test lint types notebooks results clean
 
 setup: $(READY)
 
@@ -46,6 +47,9 @@ notebooks: $(READY)
 
 test: lint types book notebooks
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope tests
+
+results: $(READY)
+	$(BIN)/python results/measure.py $(if $(QUICK),--quick)
 
 clean:
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
