@@ -1,0 +1,218 @@
+"""Affine coefficient explorer: what is sent for each channel, and what it is for (chapter 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from . import explorer_page as html
+from .bitstream import Section, unpack
+from .channel_alignment import ChannelAlignment, unpack_coefficients
+from .evaluation import code, psnr_image
+from .explorer_core import Explorer, check_codec, cut_frames, lambda_control, pair_control, spell
+from .explorer_page import Control, Picture, View
+from .image_codec import as_image, crop
+from .pair_codec import PairCodec
+from .plots import INFRARED, VISIBLE
+
+CHANGE_TOP = 8
+"""Grey levels at which a map of changes has its full colour."""
+
+_CHANGE_MAP = "RdBu_r"
+
+
+class AffineExplorer(Explorer):
+    """See :func:`explorers.affine_explorer`."""
+
+    kind = "affine"
+    title = "Affine coefficient explorer"
+
+    def __init__(
+        self,
+        codec: PairCodec,
+        pairs: Iterable[Any],
+        lambdas: Sequence[float],
+        size: tuple[int, int],
+    ):
+        check_codec(codec, "channel_alignment")
+        self.codec, self.frames = codec, cut_frames(pairs, codec, size)
+        channels = range(codec.config.feature_channels)
+        super().__init__(
+            [
+                pair_control(self.frames),
+                lambda_control(lambdas, codec),
+                Control(
+                    "reset",
+                    "Reset to γ = 1, β = 0",
+                    ("none", "all", *channels),
+                    ("no channel", "all channels", *(f"channel {k}" for k in channels)),
+                ),
+            ]
+        )
+        self._decoders: dict[tuple[int, float], dict[str, Any]] = {}
+
+    @torch.no_grad()
+    def _decoder(self, pair: int, lmbda: float) -> dict[str, Any]:
+        """One file, and what its decoder holds just before γ and β are used."""
+        if (pair, lmbda) not in self._decoders:
+            codec, frames, seen = self.codec, self.frames[pair], []
+            hooks = [
+                codec.reference_features.register_forward_hook(lambda *io: seen.append(io[-1])),
+                codec.feature_decoder.register_forward_pre_hook(lambda _, x: seen.append(x[0])),
+            ]
+            try:
+                data, decoded = code(codec, frames.images, lmbda)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            f_visible, features = seen  # (1, F, H, W), (1, 2F, H, W)
+            config = codec.config
+            gamma, beta = unpack_coefficients(
+                unpack(data)[1][Section.COEFFICIENTS],
+                config.feature_channels,
+                config.coefficient_format,
+            )
+            assert decoded.infrared is not None
+            self._decoders[pair, lmbda] = {
+                "f_visible": f_visible,
+                "own": features[:, : -config.feature_channels],
+                "gamma": gamma.to(f_visible.device),
+                "beta": beta.to(f_visible.device),
+                "decoded": decoded.infrared,
+            }
+        return self._decoders[pair, lmbda]
+
+    @torch.no_grad()
+    def record(self, pair: int, lmbda: float, reset: str | int) -> dict[str, Any]:
+        """The picture of the same ŷ with some coefficients put back to where training began."""
+        frames, held = self.frames[pair], self._decoder(pair, lmbda)
+        gamma, beta = held["gamma"].clone(), held["beta"].clone()
+        image = held["decoded"]
+        if reset != "none":
+            channels = slice(None) if reset == "all" else int(reset)
+            gamma[:, channels], beta[:, channels] = 1, 0
+            f_aligned = ChannelAlignment.align(held["f_visible"], gamma, beta)
+            x_hat = self.codec.feature_decoder(torch.cat([held["own"], f_aligned], 1))
+            height, width = frames.infrared.shape
+            image = as_image(crop(x_hat, (height, width)))
+        before = psnr_image(frames.infrared, held["decoded"])
+        after = psnr_image(frames.infrared, image)
+        return {
+            "pair": frames.name,
+            "lmbda": float(lmbda),
+            "reset": reset,
+            "gamma": held["gamma"].flatten().tolist(),
+            "beta": held["beta"].flatten().tolist(),
+            "psnr": before,
+            "psnr_reset": after,
+            "change": after - before,
+            "_image": image,
+            "_decoded": held["decoded"],
+            "_frames": frames,
+        }
+
+    def view(self, record: dict[str, Any]) -> View:
+        frames, reset, lmbda = record["_frames"], record["reset"], f"{record['lmbda']:.0f}"
+        what = {"none": "nothing", "all": "all channels"}.get(reset, f"channel {reset}")
+        change = record["_image"].astype(int) - record["_decoded"]
+        legend = html.scale_bar(_CHANGE_MAP, f"−{CHANGE_TOP}", f"+{CHANGE_TOP} grey levels")
+        pictures = {
+            "original": Picture(
+                html.png(frames.infrared),
+                f"Infrared original of {frames.name}",
+                "<b>original</b>",
+            ),
+            "decoded": Picture(
+                html.png(record["_decoded"]),
+                f"Reconstruction with the coefficients of the file, λ {lmbda}, "
+                f"{record['psnr']:.2f} dB",
+                f"<b>as sent</b>, {record['psnr']:.2f} dB",
+            ),
+            "change": Picture(
+                html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
+                f"Change of the reconstruction with {what} reset: mean size "
+                f"{np.abs(change).mean():.2f} grey levels, largest {np.abs(change).max()}",
+                f"<b>change with {what} reset</b> {legend}",
+            ),
+        }
+        moved = "" if reset == "none" else f", with {what} reset {record['psnr_reset']:.3f} dB"
+        status = (
+            f"λ = {lmbda}: as sent {record['psnr']:.3f} dB{moved}. That is "
+            f"<b>{spell(record['change'], '+.3f')} dB</b>; pixels change by "
+            f"{np.abs(change).mean():.2f} grey levels on average, by {np.abs(change).max()} at "
+            "most. The other bytes of the file are the same."
+        )
+        return View(
+            pictures, status, {"gamma": self._bars("γ", record), "beta": self._bars("β", record)}
+        )
+
+    def _bars(self, letter: str, record: dict[str, Any]) -> str:
+        """A bar for each channel from where training began, a line for its range over states."""
+        name, start = {"γ": ("gamma", 1.0), "β": ("beta", 0.0)}[letter]
+        every = np.array([r[name] for r in self._records.values()])  # (states, F)
+        low, high = (f(extreme, start) for f, extreme in ((min, every.min()), (max, every.max())))
+        room = max(0.1 * (high - low), 0.05)
+        values = record[name]
+        axes = html.Axes(
+            (-0.7, len(values) - 0.3),
+            (float(low - room), float(high + room)),
+            ("feature channel", letter),
+        )
+        shapes = ""
+        for v in html.ticks(*axes.y_range):
+            shapes += f'<path class="xm-grid" d="M{axes.left} {axes.y(v):.1f}H{axes.right}"/>'
+            shapes += html.words(axes.left - 5, axes.y(v) + 4, f"{v:g}", "end")
+        wide = 0.7 * (axes.x(1) - axes.x(0))
+        zero = axes.y(start)
+        for k, value in enumerate(values):
+            x, y = axes.x(k), axes.y(value)
+            shape = html.box(x - wide / 2, min(y, zero), wide, max(abs(y - zero), 0.8))
+            shapes += f'<rect {shape} fill="{INFRARED}"/>'
+            reach = f"M{x:.1f} {axes.y(every[:, k].min()):.1f}V{axes.y(every[:, k].max()):.1f}"
+            shapes += f'<path d="{reach}" stroke="currentColor" stroke-width="1.5"/>'
+            if k % 2 == 0 or len(values) <= 16:
+                shapes += html.words(x, axes.bottom + 15, str(k))
+        shapes += f'<path d="M{axes.left} {zero:.1f}H{axes.right}" stroke="{VISIBLE}"/>'
+        shapes += html.words((axes.left + axes.right) / 2, axes.bottom + 34, axes.names[0])
+        shapes += html.words(11, (axes.top + axes.bottom) / 2, letter)
+        listed = ", ".join(f"{k}: {value:.2f}" for k, value in enumerate(values))
+        return html.chart(shapes, axes.width, axes.height, f"{letter} of every channel: {listed}")
+
+    def summary(self) -> str:
+        resets = self.controls[2]
+        rows = []
+        at_once: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+        for at, record in self._records.items():
+            at_once.setdefault(at[:2], []).append(record)
+        for records in at_once.values():
+            first = records[0]
+            changes = [spell(r["change"], "+.3f") for r in records[1:]]
+            rows.append((first["pair"], f"{first['lmbda']:g}", f"{first['psnr']:.2f}", *changes))
+        head = ["pair", "λ", "dB as sent", *resets.texts[1:]]
+        return html.table(head, rows, "PSNR change (dB) with γ = 1, β = 0 in …")
+
+    def figure(self, pair: int = 0) -> Figure:
+        """γ and β at every λ, and what resetting each channel costs, for print."""
+        records = {at[1:]: r for at, r in self._records.items() if at[0] == pair}
+        lambdas, resets = (self.controls[k].values for k in (1, 2))
+        figure, panels = plt.subplots(3, 1, figsize=(8, 5.4), sharex=True)
+        channels = np.arange(self.codec.config.feature_channels)
+        tones = html.colours("viridis", len(lambdas) + 1) / 255
+        for k, value in enumerate(lambdas):
+            look = {"marker": "o", "linestyle": "", "color": tones[k], "label": f"λ {value:g}"}
+            at = channels + 0.12 * (k - (len(lambdas) - 1) / 2)
+            panels[0].plot(at, records[k, 0]["gamma"], **look)
+            panels[1].plot(at, records[k, 0]["beta"], **look)
+            changes = [records[k, n]["change"] for n in range(2, len(resets))]
+            panels[2].plot(at, changes, **look)
+        for axes, label, start in zip(panels, ("γ", "β", "change (dB)"), (1, 0, 0), strict=True):
+            axes.axhline(start, color="0.4", linewidth=1)
+            axes.set_ylabel(label)
+        panels[2].set_xlabel("feature channel; below: with this channel reset")
+        panels[0].legend(ncols=len(lambdas), loc="upper left", fontsize=8)
+        return figure
