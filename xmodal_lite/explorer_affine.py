@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -113,54 +114,63 @@ class AffineExplorer(Explorer):
             "change": after - before,
             "_image": image,
             "_decoded": held["decoded"],
-            "_frames": frames,
+            "_at": (pair, lmbda),
         }
 
     def view(self, record: dict[str, Any]) -> View:
-        frames, reset, lmbda = record["_frames"], record["reset"], f"{record['lmbda']:.0f}"
+        reset, lmbda = record["reset"], f"{record['lmbda']:.0f}"
         what = {"none": "nothing", "all": "all channels"}.get(reset, f"channel {reset}")
         change = record["_image"].astype(int) - record["_decoded"]
         legend = html.scale_bar(_CHANGE_MAP, f"−{CHANGE_TOP}", f"+{CHANGE_TOP} grey levels")
-        pictures = {
-            "original": Picture(
-                html.png(frames.infrared),
-                f"Infrared original of {frames.name}",
-                "<b>original</b>",
-            ),
-            "decoded": Picture(
-                html.png(record["_decoded"]),
-                f"Reconstruction with the coefficients of the file, λ {lmbda}, "
-                f"{record['psnr']:.2f} dB",
-                f"<b>as sent</b>, {record['psnr']:.2f} dB",
-            ),
-            "change": Picture(
-                html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
-                f"Change of the reconstruction with {what} reset: mean size "
-                f"{np.abs(change).mean():.2f} grey levels, largest {np.abs(change).max()}",
-                f"<b>change with {what} reset</b> {legend}",
-            ),
-        }
-        moved = "" if reset == "none" else f", with {what} reset {record['psnr_reset']:.3f} dB"
-        status = (
-            f"λ = {lmbda}: as sent {record['psnr']:.3f} dB{moved}. That is "
-            f"<b>{spell(record['change'], '+.3f')} dB</b>; pixels change by "
-            f"{np.abs(change).mean():.2f} grey levels on average, by {np.abs(change).max()} at "
-            "most. The other bytes of the file are the same."
+        parts = dict(self._as_sent(*record["_at"]))
+        parts["change"] = Picture(
+            html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
+            f"Change of the reconstruction with {what} reset: mean size "
+            f"{np.abs(change).mean():.2f} grey levels, largest {np.abs(change).max()}",
+            f"<b>change with {what} reset</b> {legend}",
         )
-        return View(
-            pictures, status, {"gamma": self._bars("γ", record), "beta": self._bars("β", record)}
-        )
+        if reset == "none":
+            status = (
+                f"λ = {lmbda}: as sent, nothing reset, <b>{record['psnr']:.3f} dB</b>. The bars "
+                "start where training did; black lines span the pairs and λ of this explorer."
+            )
+        else:
+            status = (
+                f"λ = {lmbda}: as sent {record['psnr']:.3f} dB, with {what} reset "
+                f"{record['psnr_reset']:.3f} dB: <b>{spell(record['change'], '+.3f')} dB</b>. "
+                f"Pixels change by {np.abs(change).mean():.2f} grey levels on average, by "
+                f"{np.abs(change).max()} at most; the other bytes of the file are the same."
+            )
+        return View(status, parts)
 
-    def _bars(self, letter: str, record: dict[str, Any]) -> str:
-        """A bar for each channel from where training began, a line for its range over states."""
+    def _as_sent(self, pair: int, lmbda: float) -> dict[str, Picture | str]:
+        """The parts that do not depend on what is reset, made once for a file."""
+        frames, held = self.frames[pair], self._decoder(pair, lmbda)
+        if "parts" not in held:
+            level = psnr_image(frames.infrared, held["decoded"])
+            held["parts"] = {
+                "decoded": Picture(
+                    html.png(held["decoded"]),
+                    f"Reconstruction of {frames.name} with the coefficients of the file, "
+                    f"λ {lmbda:.0f}, {level:.2f} dB",
+                    f"<b>as sent</b>, {level:.2f} dB",
+                ),
+                "change": "",  # keeps its place beside the picture
+                "gamma": self._bars("γ", held["gamma"].flatten().tolist()),
+                "beta": self._bars("β", held["beta"].flatten().tolist()),
+            }
+        return held["parts"]
+
+    def _bars(self, letter: str, values: list[float]) -> str:
+        """A bar for each channel from where training began, a line for its range over files."""
         name, start = {"γ": ("gamma", 1.0), "β": ("beta", 0.0)}[letter]
-        every = np.array([r[name] for r in self._records.values()])  # (states, F)
-        low, high = (f(extreme, start) for f, extreme in ((min, every.min()), (max, every.max())))
+        files = product(*(control.values for control in self.controls[:2]))
+        every = np.array([self._decoder(*file)[name].flatten().tolist() for file in files])
+        low, high = min(float(every.min()), start), max(float(every.max()), start)
         room = max(0.1 * (high - low), 0.05)
-        values = record[name]
         axes = html.Axes(
             (-0.7, len(values) - 0.3),
-            (float(low - room), float(high + room)),
+            (low - room, high + room),
             ("feature channel", letter),
         )
         shapes = ""
@@ -200,7 +210,7 @@ class AffineExplorer(Explorer):
         """γ and β at every λ, and what resetting each channel costs, for print."""
         records = {at[1:]: r for at, r in self._records.items() if at[0] == pair}
         lambdas, resets = (self.controls[k].values for k in (1, 2))
-        figure, panels = plt.subplots(3, 1, figsize=(8, 5.4), sharex=True)
+        figure, panels = plt.subplots(3, 1, figsize=(8, 5.4), sharex=True, layout="constrained")
         channels = np.arange(self.codec.config.feature_channels)
         tones = html.colours("viridis", len(lambdas) + 1) / 255
         for k, value in enumerate(lambdas):
@@ -214,5 +224,7 @@ class AffineExplorer(Explorer):
             axes.axhline(start, color="0.4", linewidth=1)
             axes.set_ylabel(label)
         panels[2].set_xlabel("feature channel; below: with this channel reset")
-        panels[0].legend(ncols=len(lambdas), loc="upper left", fontsize=8)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(lambdas)
+        )
         return figure

@@ -182,11 +182,11 @@ class AttentionExplorer(Explorer):
 
     def view(self, record: dict[str, Any]) -> View:
         pair = record["_at"][0]
-        pictures = self._pictures(self.frames[pair], self._maps[pair][0])
-        for name, picture in pictures.items():
+        parts: dict[str, Picture | str] = {}
+        for name, picture in self._pictures(self.frames[pair], self._maps[pair][0]).items():
             drawn = self._overlay(record, pair, name == "visible")
-            pictures[name] = picture._replace(overlay=drawn)
-        return View(pictures, self._status(record), {})
+            parts[name] = picture._replace(overlay=drawn)
+        return View(self._status(record), parts)
 
     def _pictures(self, frames: Frames, decoded: np.ndarray) -> dict[str, Picture]:
         known = ""
@@ -236,28 +236,28 @@ class AttentionExplorer(Explorer):
             dy, dx = record["shift"]
             truth = f" True shift: {spell(dx, '+.1f')} px right, {spell(dy, '+.1f')} px down."
         side = t * self.window
+        middle = [
+            t * (start + (self.window - 1) / 2 - query)
+            for start, query in zip(record["window_start"], record["query"], strict=True)
+        ]
         return (
             f"A token is {t}×{t} infrared pixels, the window {side}×{side}. The largest of the "
             f"weights is <b>{np.max(record['weights']):.2f}</b>; they spread over "
             f"<b>{record['places']:.1f}</b> of {self.window**2} tokens. Their centre lies "
-            f"<b>{spell(right, '+.1f')} px right, {spell(down, '+.1f')} px down</b> of the query."
+            f"<b>{spell(right, '+.1f')} px right, {spell(down, '+.1f')} px down</b> of the query "
+            f"(the middle of the window: {spell(middle[1], '+.1f')}, {spell(middle[0], '+.1f')})."
             f"{truth}"
         )
 
     def html(self) -> str:
         self._times_shown += 1
         start = {c.name: c.values[c.start] for c in self.controls}
-        views: dict[tuple[int, ...], View] = {
-            (k,): self.view(self.record(**{**start, "pair": k})) for k in range(len(self.frames))
-        }
         # numbers for the script; what changes with the pair alone is a state like any other
-        still = {
-            at: view._replace(
-                pictures={n: p._replace(overlay="") for n, p in view.pictures.items()}, status=""
-            )
-            for at, view in views.items()
+        still: dict[tuple[int, ...], View] = {
+            (k,): View("", {**self._pictures(self.frames[k], self._maps[k][0])})
+            for k in range(len(self.frames))
         }
-        first = views[(start["pair"],)]
+        first = self.view(self.record(**start))
         many = [range(len(c.values)) for c in self.controls[1:]]
         thousandths = [
             np.array(
@@ -424,6 +424,7 @@ _DRAW_WINDOW = """
       truth = " True shift: " + signed(frame.shift[1], 1) + " px right, " +
         signed(frame.shift[0], 1) + " px down.";
     }
+    var middle = start.map(function (s, side) { return t * (s + (m - 1) / 2 - query[side]); });
     var open = '<svg viewBox="0 0 ' + frame.size[1] + " " + frame.size[0] +
       '" aria-hidden="true">';
     fill("infrared-overlay", open + lines + "</svg>");
@@ -432,7 +433,8 @@ _DRAW_WINDOW = """
       t * m + ". The largest of the weights is <b>" + (most / 1000).toFixed(2) +
       "</b>; they spread over <b>" + Math.pow(2, entropy).toFixed(1) + "</b> of " + m * m +
       " tokens. Their centre lies <b>" + signed(right, 1) + " px right, " + signed(down, 1) +
-      " px down</b> of the query." + truth);
+      " px down</b> of the query (the middle of the window: " + signed(middle[1], 1) + ", " +
+      signed(middle[0], 1) + ")." + truth);
   }
   ["infrared", "visible"].forEach(function (name) {
     part(name).addEventListener("click", function (event) {

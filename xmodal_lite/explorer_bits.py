@@ -110,7 +110,7 @@ class BitsExplorer(Explorer):
         real = sections[f"{name}_y"]
         where = np.unravel_index(int(blocks.argmax()), blocks.shape)
         legend = html.scale_bar(THERMAL, "0", f"{blocks.max():.0f} bits")
-        pictures = {
+        parts: dict[str, Picture | str] = {
             "frame": Picture(
                 html.png(image), f"{name} frame of {frames.name}", f"<b>{name}</b> frame"
             ),
@@ -135,11 +135,9 @@ class BitsExplorer(Explorer):
             for key, count in sections.items()
         ]
         rows.append(("<b>whole file</b>", f"{whole:,}", "100"))
-        extras = {
-            "chart": self._bars(sections, whole),
-            "table": html.table(["section", "bytes", "% of the file"], rows, "The file"),
-        }
-        return View(pictures, status, extras)
+        parts["chart"] = self._bars(sections, whole)
+        parts["table"] = html.table(["section", "bytes", "% of the file"], rows, "The file")
+        return View(status, parts)
 
     @staticmethod
     def _bars(sections: dict[str, int], whole: int) -> str:

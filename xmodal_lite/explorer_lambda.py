@@ -111,19 +111,19 @@ class LambdaExplorer(Explorer):
         frames, lmbda = record["_frames"], f"{record['lmbda']:.0f}"
         what = {"true": "its own", "mirrored": "a mirrored", "blank": "a blank"}
         given = what[record["reference"]]
-        pictures = {
+        parts: dict[str, Picture | str] = {
             "original": Picture(
                 html.png(frames.infrared),
                 f"Infrared original of {frames.name}",
                 "<b>original</b>, 8 bpp",
-            )
+            ),
+            "chart": self._chart(record),
         }
         sides = {"": f"with {given} reference", "alone_": "without reference"}
         for prefix, side in sides.items():
             bpp, level = record[f"{prefix}bpp"], record[f"{prefix}psnr"]
-            decoded = record["_alone_decoded" if prefix else "_decoded"]
-            pictures[f"{prefix}decoded"] = Picture(
-                html.png(decoded),
+            parts[f"{prefix}decoded"] = Picture(
+                html.png(record["_alone_decoded" if prefix else "_decoded"]),
                 f"Reconstruction {side} at λ {lmbda}: {bpp:.3f} bits per pixel, {level:.2f} dB",
                 f"<b>{side}</b>, {bpp:.3f} bpp, {level:.2f} dB",
             )
@@ -131,12 +131,13 @@ class LambdaExplorer(Explorer):
         for prefix, side in sides.items():
             decoded = record["_alone_decoded" if prefix else "_decoded"]
             error = np.abs(decoded.astype(int) - frames.infrared)
-            pictures[f"{prefix}error"] = Picture(
+            parts[f"{prefix}error"] = Picture(
                 html.mapped(error, 0, ERROR_TOP, THERMAL),
                 f"Error {side} at λ {lmbda}: mean {error.mean():.1f} grey levels, largest "
                 f"{error.max()}",
                 f"<b>error {side}</b>, mean {error.mean():.1f} {legend}",
             )
+        parts["table"] = self._bytes(record)
         more = 100 * (record["bytes"] / record["alone_bytes"] - 1)
         status = (
             f"λ = {lmbda}: with {given} reference <b>{record['bpp']:.3f} bpp</b> and "
@@ -145,8 +146,7 @@ class LambdaExplorer(Explorer):
             f"{spell(more, '+.1f')} % bytes and "
             f"{spell(record['psnr'] - record['alone_psnr'])} dB."
         )
-        extras = {"chart": self._chart(record), "table": self._bytes(record)}
-        return View(pictures, status, extras)
+        return View(status, parts)
 
     def _chart(self, record: dict[str, Any]) -> str:
         curves = self._points(*record["_curve"])

@@ -41,11 +41,10 @@ class Picture(NamedTuple):
 
 
 class View(NamedTuple):
-    """All parts in one state: pictures by name, a sentence, and charts and tables as HTML."""
+    """One state: a sentence, and the parts in reading order, pictures or HTML, by name."""
 
-    pictures: dict[str, Picture]
     status: str
-    extras: dict[str, str]
+    parts: dict[str, Picture | str]
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -57,10 +56,9 @@ def png(image: np.ndarray, palette: np.ndarray | None = None) -> str:
     Args:
         palette: (n, 3) uint8; the image then holds its indices.
     """
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture = Image.fromarray(np.ascontiguousarray(image), None if palette is None else "P")
     if palette is not None:
-        picture = picture.convert("P") if picture.mode != "P" else picture
-        picture.putpalette(palette.astype(np.uint8).tobytes())
+        picture.putpalette(palette.tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -149,13 +147,13 @@ class Axes:
         return out + words(11, (self.top + self.bottom) / 2, self.names[1], turn=True)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def ticks(low: float, high: float, count: int = 6) -> list[float]:
     """About ``count`` round values in [low, high]."""
     raw = (high - low) / count
     size = 10 ** np.floor(np.log10(raw))
     step = next(k * size for k in (1, 2, 5, 10) if k * size >= raw)
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [round(float(k * step), 9) for k in np.arange(first, last + 1)]
+    return [round(float(k * step), 9) + 0.0 for k in np.arange(first, last + 1)]  # no −0
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -177,8 +175,8 @@ accent-color:var(--xm-focus);margin:0}
 .xm-explorer output{display:inline-block;min-width:3.2em;font-variant-numeric:tabular-nums}
 .xm-explorer :focus-visible{outline:3px solid var(--xm-focus);outline-offset:2px}
 .xm-explorer .xm-status{margin:.7rem 0;min-height:2.8em}
-.xm-explorer .xm-pictures{display:grid;gap:.8rem;
-grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr))}
+.xm-explorer .xm-parts{display:grid;gap:.8rem;
+grid-template-columns:repeat(auto-fit,minmax(min(100%,max(15rem,40%)),1fr))}
 .xm-explorer figure{margin:0;width:auto}
 .xm-explorer .xm-frame{position:relative;line-height:0}
 .xm-explorer img{width:100%;height:auto;image-rendering:pixelated;border-radius:3px;margin:0}
@@ -189,9 +187,8 @@ color:inherit}
 .xm-explorer .xm-legend{white-space:nowrap}
 .xm-explorer .xm-scale{display:inline-block;width:5rem;height:.7em;vertical-align:baseline;
 border:1px solid var(--xm-line)}
-.xm-explorer .xm-extras{display:flex;flex-wrap:wrap;gap:1rem;margin-top:.8rem}
-.xm-explorer .xm-extras>div{flex:1 1 17rem;min-width:0;overflow-x:auto}
-.xm-explorer .xm-extras svg{width:100%;max-width:30rem;height:auto;display:block}
+.xm-explorer .xm-extra{min-width:0;overflow-x:auto}
+.xm-explorer .xm-extra svg{width:100%;max-width:30rem;height:auto;display:block}
 .xm-explorer svg text{font-size:11px;fill:currentColor}
 .xm-explorer .xm-grid{stroke:var(--xm-line);stroke-opacity:.35;fill:none}
 .xm-explorer table{border-collapse:collapse;width:100%;margin:0;font-size:.85rem;display:table;
@@ -277,7 +274,7 @@ def page(
     used = [control.name for control in controls] if by is None else list(by)
     places = {control.name: control.start for control in controls}
     view = states[tuple(places[name] for name in used)]
-    names = [*view.pictures, "status", *view.extras]
+    names = ["status", *view.parts]
     contents: dict[str, int] = {}
     known: list[Any] = []
 
@@ -290,7 +287,7 @@ def page(
     listed = {
         " ".join(map(str, key)): [
             at(list(part) if isinstance(part, Picture) else part)
-            for part in (*state.pictures.values(), state.status, *state.extras.values())
+            for part in (state.status, *state.parts.values())
         ]
         for key, state in states.items()
     }
@@ -338,15 +335,17 @@ def control_html(control: Control, root: str) -> str:
 
 def view_html(view: View) -> str:
     """The parts of one state, without controls; what the live form shows too."""
-    figures = ""
-    for name, p in view.pictures.items():
-        figures += (
+    cells = ""
+    for name, p in view.parts.items():
+        if isinstance(p, str):
+            cells += f'<div class="xm-extra" data-part="{name}">{p}</div>'
+            continue
+        cells += (
             f'<figure><div class="xm-frame"><img data-part="{name}" src="{p.src}" '
             f'alt="{escape(p.alt)}"><div class="xm-over" data-part="{name}-overlay">{p.overlay}'
             f'</div></div><figcaption data-part="{name}-caption">{p.caption}</figcaption></figure>'
         )
-    extras = "".join(f'<div data-part="{n}">{html}</div>' for n, html in view.extras.items())
     return (
         f'<p class="xm-status" data-part="status" aria-live="polite">{view.status}</p>'
-        f'<div class="xm-pictures">{figures}</div><div class="xm-extras">{extras}</div>'
+        f'<div class="xm-parts">{cells}</div>'
     )
