@@ -156,7 +156,7 @@ def _module(d: Drawing, visible: float, infrared: float) -> None:
     d.name(440, visible - 16, "E-channel tokens: keys, values for both blocks", "tiny left")
     d.name(451, infrared + 22, "queries", "tiny")
     d.lines.append(hue("both", box(528, infrared, 96, 76, "block 1", "windows")))
-    d.lines.append(hue("both", box(650, infrared, 96, 76, "block 2", "shifted")))
+    d.lines.append(hue("both", box(650, infrared, 96, 76, "block 2", "moved")))
     d.lines.append(hue("both", box(768, infrared, 88, 58, "back", "p × p")))
     d.lines.append(hue("both", maps(858, infrared, "", 40, 34)))
     d.lines.append(hue("infrared", box(945, infrared, 74, 66, "stage", "j + 1")))
@@ -204,7 +204,7 @@ def _block(d: Drawing, visible: float, infrared: float) -> None:
 def _windows(d: Drawing, top: float) -> None:
     side, cell = 8, 19
     left = (90, 424, 758)
-    titles = "block 1: 4 × 4 windows", "block 2: shifted by 2", "its last window, wrapped"
+    titles = "block 1: 4 × 4 windows", "block 2: moved by 2", "its last window, wrapped"
     notes = (
         "a query sees 16 keys",
         "now also those next door",
@@ -379,6 +379,7 @@ def bitstream() -> str:
 
 FIGURES = {
     "channel_alignment.svg": channel_alignment,
+    "spatial_alignment.svg": spatial_alignment,
     "bitstream.svg": bitstream,
 }
 
