@@ -242,7 +242,7 @@ def test_the_page_form_is_well_formed_and_its_ids_are_unique(kind):
 
 @kinds
 def test_the_page_form_refers_to_nothing_outside(kind):
-    text = explorer(kind).html()
+    text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", explorer(kind).html())
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\beval\b|\bimport\b|fetch\(", text)
     page = parsed(kind)
     for _, attrs in page.elements:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .data import Pair as Pair
     from .data import open_pairs as open_pairs
     from .data import read_pair as read_pair
+    from .explorers import affine_explorer as affine_explorer
+    from .explorers import attention_explorer as attention_explorer
+    from .explorers import bits_explorer as bits_explorer
+    from .explorers import lambda_explorer as lambda_explorer
     from .image_codec import ImageCodec as ImageCodec
     from .pair_codec import PairCodec as PairCodec
     from .pretrained import WeightsError as WeightsError
@@ -38,6 +42,7 @@ _HOMES = {
     "data": ("DataError", "Pair", "open_pairs", "read_pair"),
     "image_codec": ("ImageCodec",),
     "pair_codec": ("PairCodec",),
+    "explorers": ("affine_explorer", "attention_explorer", "bits_explorer", "lambda_explorer"),
     "pretrained": ("WeightsError", "load_pretrained", "load_weights", "save_weights"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
