@@ -132,7 +132,7 @@ class AffineExplorer(Explorer):
         if reset == "none":
             status = (
                 f"λ = {lmbda}: as sent, nothing reset, <b>{record['psnr']:.3f} dB</b>. The bars "
-                "start where training did; black lines span the pairs and λ of this explorer."
+                "start where training did; thin lines span the pairs and λ of this explorer."
             )
         else:
             status = (
