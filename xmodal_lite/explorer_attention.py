@@ -259,10 +259,10 @@ class AttentionExplorer(Explorer):
         }
         first = self.view(self.record(**start))
         many = [range(len(c.values)) for c in self.controls[1:]]
-        thousandths = [
+        whole = [
             np.array(
                 [
-                    np.rint(1000 * np.array(self.record(k, *rest)["weights"])).astype(int).ravel()
+                    np.rint(10000 * np.array(self.record(k, *rest)["weights"])).astype(int).ravel()
                     for rest in product(*many)
                 ]
             )
@@ -276,7 +276,7 @@ class AttentionExplorer(Explorer):
             "window": self.window,
             "pitch": self.pitch,
             "counts": [len(m) for m in many],
-            "weights": thousandths,
+            "weights": whole,
             "frames": [
                 {
                     "size": list(frame.infrared.shape),
@@ -430,7 +430,7 @@ _DRAW_WINDOW = """
     fill("infrared-overlay", open + lines + "</svg>");
     fill("visible-overlay", open + cells + lines + cross + "</svg>");
     fill("status", "A token is " + t + "×" + t + " infrared pixels, the window " + t * m + "×" +
-      t * m + ". The largest of the weights is <b>" + (most / 1000).toFixed(2) +
+      t * m + ". The largest of the weights is <b>" + (most / 10000).toFixed(2) +
       "</b>; they spread over <b>" + Math.pow(2, entropy).toFixed(1) + "</b> of " + m * m +
       " tokens. Their centre lies <b>" + signed(right, 1) + " px right, " + signed(down, 1) +
       " px down</b> of the query (the middle of the window: " + signed(middle[1], 1) + ", " +
