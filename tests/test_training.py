@@ -641,6 +641,27 @@ def test_what_the_reference_runs_through_can_have_an_adam_of_its_own(visible_wei
     assert torch.allclose(before - codec.g_a[0].weight, torch.tensor(0.5e-4), atol=1e-7)
 
 
+def test_only_the_reference_branches_move_when_the_baseline_is_held(
+    pairs, visible_weights, alone_run, tmp_path
+):
+    start = alone_run[1] / "weights.safetensors"
+    codec = build_codec(TINY, "pair", visible_weights, start)
+    config = schedule(pairs, stage="pair", reference_rate=1e-3, only_reference=True)
+    after = dict(trainer(codec, config, tmp_path).run().named_parameters())
+    baseline = load_weights(start)
+    for name, before in baseline.named_parameters():
+        if not name.endswith("quantiles"):
+            own = after[name][tuple(slice(side) for side in before.shape)]
+            assert torch.equal(own, before), name
+    joined, held = after["g_s.1.0.weight"], baseline.g_s[1][0].weight
+    assert joined.abs().sum() > held.abs().sum()
+
+
+def test_a_codec_without_reference_has_nothing_but_its_baseline(pairs, tmp_path):
+    with pytest.raises(ValueError, match="only_reference is True; expected a codec with a ref"):
+        trainer(fresh(), schedule(pairs, only_reference=True), tmp_path)
+
+
 def test_frozen_weights_are_not_optimised(visible_weights):
     codec = build_codec(TINY, "pair", visible_weights)
     optimiser = TwoOptimisers(codec, 1e-3, 0.02)

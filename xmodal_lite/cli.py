@@ -298,6 +298,8 @@ def _train(commands: Any) -> None:
         "0 is Adam for all (default: 0.02)")  # fmt: skip
     add("--reference-rate", type=_number, metavar="R", help="Adam's on the weights that the "
         "reference runs through (default: they are treated like all others)")  # fmt: skip
+    add("--only-reference", action="store_true", help="leave every weight that the baseline has "
+        "as it is, train the reference branches alone")  # fmt: skip
     add("--decay-from", type=_number, default=0.5, metavar="SHARE", help="of the run, after which "
         "the rates fall linearly to zero (default: 0.5)")  # fmt: skip
     add("--seed", type=int, default=0, help="of weights, crops, λ and noise (default: 0)")
@@ -347,6 +349,7 @@ def _run_train(args: argparse.Namespace) -> None:
         learning_rate=args.learning_rate,
         muon_rate=args.muon_rate,
         reference_rate=args.reference_rate,
+        only_reference=args.only_reference,
         decay_from=args.decay_from,
         data=tuple(args.data or [""]),  # no name: XMODAL_DATA, else the embedded scenes
         lmbda_range=lmbda_range,

@@ -52,6 +52,8 @@ class TrainingConfig:
         reference_rate: peak rate of Adam on every weight that the reference runs through; they
             are then no longer Muon's, which would turn the noise that a branch at zero sees into
             full-size steps. None treats them like all others.
+        only_reference: leave every weight that the baseline has as it is. Whatever the codec then
+            gains over the baseline it started from, it gains through its reference branches.
         warmup: steps from zero to the peak.
         decay_from: share of the run after which the rates fall linearly to zero.
         clip: largest gradient norm.
@@ -70,6 +72,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     muon_rate: float = 0.02
     reference_rate: float | None = None
+    only_reference: bool = False
     warmup: int = 200
     decay_from: float = 0.5
     clip: float = 1.0
@@ -202,14 +205,12 @@ class TwoOptimisers:
                 self._pairs.append((parameter, matrix))
             else:
                 rest.append(parameter)
-        self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(rest, lr=adam_rate, betas=(0.9, 0.999))
-        ]
-        self._peaks = [adam_rate]
-        if reference_rate is not None and referred:
-            adam = torch.optim.Adam(referred, lr=reference_rate, betas=(0.9, 0.999))
-            self.optimisers += [adam]
-            self._peaks += [reference_rate]
+        self.optimisers: list[torch.optim.Optimizer] = []
+        self._peaks = []
+        for weights, rate in ((rest, adam_rate), (referred, reference_rate or adam_rate)):
+            if weights:
+                self.optimisers += [torch.optim.Adam(weights, lr=rate, betas=(0.9, 0.999))]
+                self._peaks += [rate]
         if self._pairs:
             matrices = [matrix for _, matrix in self._pairs]
             self.optimisers += [torch.optim.Muon(matrices, lr=muon_rate, weight_decay=0.0)]
@@ -245,8 +246,31 @@ def _reference_weights(codec: nn.Module) -> set[str]:
     with fewer input channels."""
     if not isinstance(codec, PairCodec) or not codec.config.uses_reference:
         return set()
-    shapes = {name: p.shape for name, p in PairCodec(_alone(codec.config)).named_parameters()}
+    shapes = _baseline_shapes(codec)
     return {name for name, p in codec.named_parameters() if shapes.get(name) != p.shape}
+
+
+def _baseline_shapes(codec: PairCodec) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in PairCodec(_alone(codec.config)).named_parameters()}
+
+
+def hold_baseline(codec: nn.Module) -> None:
+    """No gradient for what the baseline has; of weights with more input channels, the new ones.
+
+    Raises:
+        ValueError: a codec without a reference.
+    """
+    touched = _reference_weights(codec)
+    if not isinstance(codec, PairCodec) or not touched:
+        raise ValueError("only_reference is True; expected a codec with a reference")
+    shapes = _baseline_shapes(codec)
+    for name, parameter in codec.named_parameters():
+        if name not in touched:
+            parameter.requires_grad_(False)
+        elif name in shapes and parameter.requires_grad:
+            new = torch.ones_like(parameter)
+            new[tuple(slice(side) for side in shapes[name])] = 0
+            parameter.register_hook(lambda gradient, new=new: gradient * new.to(gradient.device))
 
 
 def _alone(config: CodecConfig) -> CodecConfig:
@@ -410,6 +434,8 @@ class Trainer:
         for name, parameter in codec.named_parameters():
             if name.endswith("quantiles"):  # found by bisection when the tables are made
                 parameter.requires_grad_(False)
+        if config.only_reference:
+            hold_baseline(codec)
         module: Any = codec
         self.codec = module.to(self.accelerator.device, memory_format=torch.channels_last)
         self.optimiser = TwoOptimisers(
