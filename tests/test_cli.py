@@ -448,6 +448,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(run, house, monkeypatch,
 @pytest.mark.parametrize("moment", ["coding", "writing"])
 def test_ctrl_c_leaves_nothing_half_written(moment, run, house, monkeypatch, tmp_path):
     def interrupt(*_):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
         signal.raise_signal(signal.SIGINT)
 
     if moment == "coding":
@@ -461,6 +462,7 @@ def test_ctrl_c_leaves_nothing_half_written(moment, run, house, monkeypatch, tmp
 
 def test_evaluate_interrupted_writes_no_results(run, monkeypatch, tmp_path):
     def interrupt(*_, **__):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(evaluation, "measure_classical", interrupt)
