@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_lite.teaching import check, quote
+from xmodal_lite.teaching import check, quote, table
 
 
 def test_equal_results_say_so_in_one_line():
@@ -55,3 +55,19 @@ def test_numbers_reach_the_page_as_plain_ones(monkeypatch):
     quote(gain=np.float64(0.25), data="scenes", pairs=8)
     assert lent == {"gain": 0.25, "data": "scenes", "pairs": 8}
     assert type(lent["gain"]) is float
+
+
+def test_a_table_sets_numbers_to_the_right_with_their_signs_and_thousands():
+    shown = table(["λ", "bytes", "dB"], [("256", 12345, -0.5), ("512", 7, np.nan)], digits=2).data
+    assert shown.splitlines() == [
+        "| λ | bytes | dB |",
+        "| --- | ---: | ---: |",
+        "| 256 | 12,345 | −0.50 |",
+        "| 512 | 7 | – |",
+    ]
+
+
+@pytest.mark.parametrize("rows", [[], [(1, 2), (1,)]])
+def test_a_table_with_a_ragged_row_or_none_is_an_error(rows):
+    with pytest.raises(ValueError, match="expected 2"):
+        table(["a", "b"], rows)

@@ -1,8 +1,9 @@
-"""For the book's cells only: a reader's result against ours, and results for the text."""
+"""For the book's cells only: a reader's result against ours, and results for text and tables."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,3 +68,40 @@ def quote(**values: float | int | str) -> None:
         if not isinstance(plain, str) and not math.isfinite(plain):
             raise ValueError(f"{name} is {plain}; expected a number that the text can quote")
         glue(name, plain, display=False)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -> Any:
+    """A table as the result of a cell, numbers to the right; for formulas in it, mark the cell
+    with ``markdown_format: myst``.
+
+    Args:
+        rows: of text, whole numbers and numbers; a number that is not one (NaN) is a dash.
+        digits: after the point.
+
+    Raises:
+        ValueError: no row, or one with more or fewer cells than the head.
+    """
+    from IPython.display import Markdown  # of the book's environment, not of the package's
+
+    rows = [list(row) for row in rows]
+    lengths = {len(row) for row in rows}
+    if lengths != {len(head)}:
+        found = ", ".join(map(str, sorted(lengths))) or "no row"
+        raise ValueError(f"rows of {found} cells; expected {len(head)}, as many as in the head")
+    rules = ["---:" if _is_number(cell) else "---" for cell in rows[0]]
+    lines = [list(head), rules, *([_text(cell, digits) for cell in row] for row in rows)]
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _text(value: Any, digits: int) -> str:
+    if not _is_number(value):
+        return str(value)
+    if not math.isfinite(value):
+        return "–"
+    return format(value, f",.{0 if isinstance(value, int | np.integer) else digits}f").replace(
+        "-", "−"
+    )
