@@ -124,6 +124,30 @@ def test_images_without_their_captions_are_an_error():
         plots.show_images([], [])
 
 
+def test_maps_share_one_colour_scale_and_marks_count_from_the_middle():
+    maps = [torch.eye(7), np.full((7, 7), 0.25)]
+    figure = plots.show_maps(maps, ["a", "b"], ("x", "y", "weight"), marks=[(0, 0), (-1, 3)])
+    first, second, bar = figure.axes
+    assert [axes.images[0].get_clim() for axes in (first, second)] == [(0, 1), (0, 1)]
+    assert (first.get_xlabel(), first.get_ylabel(), bar.get_ylabel()) == ("x", "y", "weight")
+    assert second.lines[0].get_xydata().tolist() == [[3, -1]]
+    assert second.get_xlim() == (-3.5, 3.5) and second.get_ylim() == (3.5, -3.5)
+
+
+def test_maps_without_marks_count_from_the_corner_up_to_the_top_that_is_asked():
+    figure = plots.show_maps([np.ones((4, 6))], ["a"], ("x", "y", "w"), top=3)
+    image = figure.axes[0].images[0]
+    assert image.get_clim() == (0, 3)
+    assert list(image.get_extent()) == [-0.5, 5.5, 3.5, -0.5]
+
+
+def test_maps_without_their_captions_or_marks_are_an_error():
+    with pytest.raises(ValueError, match="2 maps, 1 captions"):
+        plots.show_maps([np.zeros((2, 2))] * 2, ["one"], ("x", "y", "w"))
+    with pytest.raises(ValueError, match="1 maps, 1 captions, 2 marks"):
+        plots.show_maps([np.zeros((2, 2))], ["one"], ("x", "y", "w"), marks=[(0, 0)] * 2)
+
+
 def test_a_pair_is_drawn_with_both_sizes_in_words():
     pair = Pair("p", np.zeros((8, 12, 3), np.uint8), np.zeros((4, 6), np.uint8))
     with matplotlib.rc_context(plots.STYLE):

@@ -187,6 +187,58 @@ def show_pair(pair: Pair, colormap: str = "gray") -> Figure:
     return show_images([pair.visible, pair.infrared], captions, colormap=colormap)
 
 
+def show_maps(
+    maps: Sequence[Any],
+    captions: Sequence[str],
+    labels: tuple[str, str, str],
+    top: float | None = None,
+    marks: Sequence[tuple[float, float]] | None = None,
+) -> Figure:
+    """Maps of one quantity in a row, on one colour scale from zero, with one colour bar.
+
+    Args:
+        maps: (rows, columns), arrays or tensors, nothing negative.
+        captions: one for each map.
+        labels: of the columns, of the rows, and of the quantity, with its unit.
+        top: the brightest colour; the largest value of all maps if None.
+        marks: a (row, column) for each map, shown as a red cross; rows and columns are then
+            counted from the middle of the map, where (0, 0) is.
+
+    Raises:
+        ValueError: no map, or another number of captions or marks than of maps.
+    """
+    if not len(maps) or not len(maps) == len(captions) == len(marks or maps):
+        raise ValueError(
+            f"{len(maps)} maps, {len(captions)} captions, {len(marks or maps)} marks; "
+            "expected the same number of each, at least one"
+        )
+    arrays = [np.asarray(m.detach().cpu() if hasattr(m, "detach") else m) for m in maps]
+    limit = top if top is not None else max(float(array.max()) for array in arrays)
+    figure, panels = plt.subplots(
+        1,
+        len(arrays),
+        figsize=(WIDTH, 0.5 + 7.6 / (len(arrays) + 0.4)),
+        sharey=True,
+        squeeze=False,
+    )
+    for k, (axes, array, caption) in enumerate(zip(panels[0], arrays, captions, strict=True)):
+        rows, columns = array.shape
+        down, across = ((rows - 1) / 2, (columns - 1) / 2) if marks else (0, 0)
+        extent = (-0.5 - across, columns - 0.5 - across, rows - 0.5 - down, -0.5 - down)
+        picture = axes.imshow(array, cmap="viridis", vmin=0, vmax=limit, extent=extent)
+        if marks:
+            row, column = marks[k]
+            axes.plot(column, row, "+", color="#ff4d4d", ms=11, mew=2, clip_on=False)
+            axes.set(xlim=extent[:2], ylim=extent[2:])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.set(title=caption, xlabel=labels[0])
+        axes.grid(False)
+    panels[0, 0].set_ylabel(labels[1])
+    figure.colorbar(picture, ax=panels, label=labels[2])
+    return figure
+
+
 # --- rate and distortion -------------------------------------------------------------------------
 
 
