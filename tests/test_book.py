@@ -175,6 +175,7 @@ class Page(HTMLParser):
         self.ids: set[str] = set()
         self.classes: set[str] = set()
         self.css: list[str] = []
+        self.preview: dict[str, str] = {}
         self._style = False
         self.text = path.read_text(encoding="utf-8")
         self.feed(self.text)
@@ -187,6 +188,8 @@ class Page(HTMLParser):
         self._style = tag == "style"
         if tag == "a":
             self.links.append(values.get("href") or "")
+        elif tag == "meta" and (values.get("property") or "").startswith("og:"):
+            self.preview[(values["property"] or "")[3:]] = values.get("content") or ""
         elif tag == "link":
             if self.LOADING_LINKS & set((values.get("rel") or "").lower().split()):
                 self.loads.append(values.get("href") or "")
@@ -292,6 +295,15 @@ def test_no_page_shows_an_error_a_warning_or_a_missing_number():
             page.path
         )
         assert "undefined" not in re.findall(r'class="pasted-text">([^<]*)<', page.text)
+
+
+def test_every_listed_page_has_a_preview_with_its_own_title_and_card():
+    previews = {name: page_at(SITE / f"{name}.html").preview for name in listed()}
+    for name, preview in previews.items():
+        assert preview.get("title") and len(preview.get("description", "")) > 40, (name, preview)
+        card = urlsplit(preview["image"]).path.split("/_images/")[1]
+        assert (SITE / "_images" / card).is_file(), (name, card)
+    assert len({(p["title"], p["image"]) for p in previews.values()}) == len(previews)
 
 
 def test_pages_stay_light():

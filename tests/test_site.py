@@ -33,11 +33,6 @@ THEIRS = {
         ".citation-list",
     ): "docutils: entries of a list are doc-biblioentry",
 }
-# What the theme writes to the console, and why it is harmless.
-NOISE = {
-    "Identifier 'THEBE_JS_URL' has already been declared": "settings of a button that is off",
-    "Got invalid theme mode: . Resetting to auto.": "the first visit, before a mode was chosen",
-}
 SIDES = {"wide": 1280, "narrow": 390}
 
 
@@ -92,16 +87,15 @@ def watched(browser: BrowserContext, visit: Visit, home: str) -> Page:
     resize(tab, "wide")
     tab.set_default_timeout(60_000)
 
-    def said(text: str) -> None:
-        if not any(text.startswith(known) for known in NOISE):
-            visit.noise.append(text)
-
     def asked(address: str) -> None:
         if not address.startswith((home, "data:", "blob:")):
             visit.outside.append(address)
 
-    tab.on("console", lambda m: said(m.text) if m.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: said(error.message))
+    tab.on(
+        "console",
+        lambda m: visit.noise.append(m.text) if m.type in ("error", "warning") else None,
+    )
+    tab.on("pageerror", lambda error: visit.noise.append(error.message))
     tab.on("request", lambda request: asked(request.url))
     return tab
 
