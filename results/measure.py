@@ -96,10 +96,19 @@ def rd_scenes(where: Bench) -> None:
 
 def controls(where: Bench) -> None:
     """The pair codec with references that cannot help, at the lowest and a middle λ."""
-    pairs = where.pairs("flir")
+    _wrong_references(where, "controls", "flir")
+
+
+def controls_nir(where: Bench) -> None:
+    """The same on near infrared."""
+    _wrong_references(where, "controls_nir", "nir")
+
+
+def _wrong_references(where: Bench, name: str, data: str) -> None:
+    pairs = where.pairs(data)
     lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
     found = contenders(["pair", "alone"], None, lambdas, REFERENCES)
-    where.save("controls", pairs, evaluate(found, pairs))
+    where.save(name, pairs, evaluate(found, pairs))
 
 
 def coefficients(where: Bench) -> None:
@@ -118,7 +127,9 @@ def coefficients(where: Bench) -> None:
         where.curves("coefficients", "flir", [*weights], lambdas, weights, limit=10)
 
 
-def from_runs(where: Bench, name: str, runs: dict[str, list[str]], **about: Any) -> None:
+def from_runs(
+    where: Bench, name: str, data: str, runs: dict[str, list[str]], **about: Any
+) -> None:
     """A comparison of codecs that were trained for it and are not shipped."""
     weights = {
         codec: [str(where.runs / run / "weights.safetensors") for run in folders]
@@ -127,17 +138,13 @@ def from_runs(where: Bench, name: str, runs: dict[str, list[str]], **about: Any)
     missing = [path for paths in weights.values() for path in paths if not Path(path).is_file()]
     if missing:
         raise NotHere(f"no run {Path(missing[0]).parent.name}: results/training_log.md trains it")
-    where.curves(name, "flir", [*runs], None, weights, **about)
+    where.curves(name, data, [*runs], None, weights, **about)
 
 
 def ablations(where: Bench) -> None:
-    """Which branch of the reference is worth what: runs of equal length from one start."""
-    from_runs(
-        where,
-        "ablations",
-        {name: [f"ablation_{name}"] for name in ("alone", "channel", "spatial", "pair")},
-        limit=10,
-    )
+    """Which branch is worth what, on near infrared: runs of equal length over one baseline."""
+    names = ("alone", "channel", "spatial", "pair")
+    from_runs(where, "ablations", "nir", {name: [f"ablation_{name}"] for name in names})
 
 
 def variable_rate(where: Bench) -> None:
@@ -193,7 +200,8 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
-    rd, rd_nir, rd_scenes, controls, coefficients, ablations, variable_rate, speed, training,
+    rd, rd_nir, rd_scenes, controls, controls_nir, coefficients, ablations, variable_rate,
+    speed, training,
 )  # fmt: skip
 
 
