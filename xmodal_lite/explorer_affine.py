@@ -15,7 +15,7 @@ from . import explorer_page as html
 from .bitstream import Section, unpack
 from .channel_alignment import ChannelAlignment, unpack_coefficients
 from .evaluation import code, psnr_image
-from .explorer_core import Explorer, check_codec, cut_frames, lambda_control, pair_control, spell
+from .explorer_core import Explorer, lambda_control, spell
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop
 from .pair_codec import PairCodec
@@ -40,21 +40,16 @@ class AffineExplorer(Explorer):
         lambdas: Sequence[float],
         size: tuple[int, int],
     ):
-        check_codec(codec, "channel_alignment")
-        self.codec, self.frames = codec, cut_frames(pairs, codec, size)
+        super().__init__(codec, "channel_alignment", pairs, size)
         channels = range(codec.config.feature_channels)
-        super().__init__(
-            [
-                pair_control(self.frames),
-                lambda_control(lambdas, codec),
-                Control(
-                    "reset",
-                    "Reset to γ = 1, β = 0",
-                    ("none", "all", *channels),
-                    ("no channel", "all channels", *(f"channel {k}" for k in channels)),
-                ),
-            ]
+        resets = Control(
+            "reset",
+            "Reset to γ = 1, β = 0",
+            ("none", "all", *channels),
+            ("no channel", "all channels", *(f"channel {k}" for k in channels)),
+            start=1,  # what is reset first should be seen
         )
+        self.controls += (lambda_control(lambdas, codec), resets)
         self._decoders: dict[tuple[int, float], dict[str, Any]] = {}
 
     @torch.no_grad()
@@ -131,8 +126,8 @@ class AffineExplorer(Explorer):
         )
         if reset == "none":
             status = (
-                f"λ = {lmbda}: as sent, nothing reset, <b>{record['psnr']:.3f} dB</b>. The bars "
-                "start where training did; thin lines span the pairs and λ of this explorer."
+                f"λ = {lmbda}: as sent, nothing reset, <b>{record['psnr']:.3f} dB</b>. Choose a "
+                "channel to see where in the picture it is at work."
             )
         else:
             status = (
@@ -191,7 +186,12 @@ class AffineExplorer(Explorer):
         shapes += html.words((axes.left + axes.right) / 2, axes.bottom + 34, axes.names[0])
         shapes += html.words(11, (axes.top + axes.bottom) / 2, letter)
         listed = ", ".join(f"{k}: {value:.2f}" for k, value in enumerate(values))
-        return html.chart(shapes, axes.width, axes.height, f"{letter} of every channel: {listed}")
+        about = (
+            f"<p><b>{letter} as sent</b>: bars from {start:g}, where training began; thin lines: "
+            "the range over the pairs and λ of this explorer</p>"
+        )
+        drawn = f"{letter} of every channel: {listed}"
+        return about + html.chart(shapes, axes.width, axes.height, drawn)
 
     def summary(self) -> str:
         resets = self.controls[2]

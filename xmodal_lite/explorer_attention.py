@@ -16,7 +16,7 @@ from torch import Tensor
 from . import explorer_page as html
 from .config import LATENT_STRIDE, check_lambda
 from .evaluation import padded_batches
-from .explorer_core import Explorer, Frames, check_codec, cut_frames, halved, pair_control, spell
+from .explorer_core import Explorer, Frames, halved, spell
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop
 from .pair_codec import PairCodec
@@ -78,8 +78,7 @@ class AttentionExplorer(Explorer):
     def __init__(
         self, codec: PairCodec, pairs: Iterable[Any], lmbda: float, size: tuple[int, int]
     ):
-        check_codec(codec, "spatial_alignment")
-        self.codec, self.frames = codec, cut_frames(pairs, codec, size)
+        super().__init__(codec, "spatial_alignment", pairs, size)
         self.lmbda = check_lambda(lmbda, codec.config.lambdas)
         config = codec.config
         stage = codec.spatial_alignment[0]
@@ -91,20 +90,18 @@ class AttentionExplorer(Explorer):
         self.pitch = self.tokens[0]
         sides = np.array([frame.infrared.shape for frame in self.frames]).min(0)
         rows, columns = (max(1, int(side + self.pitch // 2) // self.pitch) for side in sides)
-        super().__init__(
-            [
-                pair_control(self.frames),
-                self._places("row", rows),
-                self._places("column", columns),
-                _numbered("stage", [f": {t}-pixel tokens" for t in self.tokens]),
-                _numbered("block", [": windows moved" * bool(s) for s in self.shifts]),
-                _numbered("head", [""] * config.heads),
-            ]
+        self.controls += (
+            self._places("row", rows),
+            self._places("column", columns),
+            _numbered("stage", [f": {t}-pixel tokens" for t in self.tokens]),
+            _numbered("block", [": windows moved" * bool(s) for s in self.shifts]),
+            _numbered("head", [""] * config.heads),
         )
 
     def _places(self, name: str, count: int) -> Control:
         texts = tuple(f"{k + 1} of {count}" for k in range(count))
-        return Control(name, name.capitalize(), tuple(range(count)), texts, count // 2, True)
+        start = min(count // 2 + 1, count - 1)  # the middle itself is the corner of a window
+        return Control(name, name.capitalize(), tuple(range(count)), texts, start, True)
 
     @cached_property
     def _maps(self) -> list[tuple[np.ndarray, list[list[np.ndarray]]]]:
@@ -201,7 +198,7 @@ class AttentionExplorer(Explorer):
             "visible": Picture(
                 html.png(halved(decoded)),
                 f"Decoded visible frame of {frames.name}, with the weights in the window",
-                f"<b>visible</b>, decoded: the weights (yellow: the more, the larger){known}",
+                f"<b>visible</b>, decoded: the weights (full yellow: the largest of them){known}",
             ),
         }
 

@@ -13,15 +13,7 @@ from . import explorer_page as html
 from .bitstream import section_sizes
 from .config import LATENT_STRIDE
 from .evaluation import code, padded_batches, psnr_image
-from .explorer_core import (
-    SECTIONS,
-    Explorer,
-    check_codec,
-    cut_frames,
-    halved,
-    lambda_control,
-    pair_control,
-)
+from .explorer_core import SECTIONS, Explorer, halved, lambda_control
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec, Reference
 from .plots import CODEC_STYLES, THERMAL, show_images
@@ -40,16 +32,9 @@ class BitsExplorer(Explorer):
         lambdas: Sequence[float],
         size: tuple[int, int],
     ):
-        check_codec(codec, "uses_reference")
-        self.codec, self.frames = codec, cut_frames(pairs, codec, size)
+        super().__init__(codec, "uses_reference", pairs, size)
         shown = ("infrared", "visible")
-        super().__init__(
-            [
-                pair_control(self.frames),
-                lambda_control(lambdas, codec),
-                Control("frame", "Frame", shown, shown),
-            ]
-        )
+        self.controls += (lambda_control(lambdas, codec), Control("frame", "Frame", shown, shown))
         self._coded: dict[tuple[int, float], dict[str, Any]] = {}
 
     def record(self, pair: int, lmbda: float, frame: str) -> dict[str, Any]:

@@ -42,9 +42,14 @@ class Frames(NamedTuple):
 
 
 class Explorer:
-    """What the four functions below return; show it as the last line of a cell.
+    """What the functions of `explorers` return; show it as the last line of a cell.
+
+    Args:
+        needs: the part of the codec that this kind looks into, by its name in the configuration.
 
     Attributes:
+        controls: the choice of a pair, and those that each kind adds.
+        frames: the middle of each pair.
         states: a dictionary of plain numbers for each combination of the controls. They are
             computed when they are first asked for, as are the pictures.
     """
@@ -53,8 +58,11 @@ class Explorer:
     title = ""
     note = ""
 
-    def __init__(self, controls: Sequence[Control]):
-        self.controls = tuple(controls)
+    def __init__(self, codec: PairCodec, needs: str, pairs: Iterable[Any], size: tuple[int, int]):
+        check_codec(codec, needs)
+        self.codec = codec
+        self.frames = cut_frames(pairs, codec, size)
+        self.controls: tuple[Control, ...] = (pair_control(self.frames),)
         self._widget: Any = None
         self._times_shown = 0
 

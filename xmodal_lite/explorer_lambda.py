@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,7 @@ from .evaluation import (
     target_bytes,
     target_of,
 )
-from .explorer_core import (
-    SECTIONS,
-    Explorer,
-    check_codec,
-    cut_frames,
-    lambda_control,
-    pair_control,
-    spell,
-)
+from .explorer_core import SECTIONS, Explorer, lambda_control, spell
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec
 from .plots import CODEC_STYLES, THERMAL, show_images
@@ -43,23 +36,27 @@ class LambdaExplorer(Explorer):
     kind = "lambda"
     title = "λ explorer"
 
-    def __init__(self, codec, baseline, pairs, lambdas, references, size):  # type: ignore[no-untyped-def]
-        check_codec(codec, "uses_reference")
+    def __init__(
+        self,
+        codec: PairCodec,
+        baseline: Codec,
+        pairs: Iterable[Any],
+        lambdas: Sequence[float],
+        references: Sequence[ReferenceKind],
+        size: tuple[int, int],
+    ):
+        super().__init__(codec, "uses_reference", pairs, size)
         alone = isinstance(baseline, PairCodec) and baseline.config.uses_reference
         if not hasattr(baseline, "compress") or alone or target_of(baseline) != "infrared":
             raise ValueError("the baseline must code infrared without a reference")
         known = [kind for kind in REFERENCES if kind != "other"]
         if not references or not set(references) <= set(known):
             raise ValueError(f"references {references!r}; expected some of {', '.join(known)}")
-        self.codec, self.baseline = codec, baseline
-        self.frames = cut_frames(pairs, codec, size)
-        references = tuple(references)
-        super().__init__(
-            [
-                pair_control(self.frames),
-                lambda_control(lambdas, codec, baseline),
-                Control("reference", "Reference", references, references),
-            ]
+        self.baseline = baseline
+        texts = tuple("its own" if kind == "true" else kind for kind in references)
+        self.controls += (
+            lambda_control(lambdas, codec, baseline),
+            Control("reference", "Reference", tuple(references), texts),
         )
         self._without: dict[tuple[int, float], dict[str, Any]] = {}
 
@@ -127,7 +124,7 @@ class LambdaExplorer(Explorer):
                 f"Reconstruction {side} at λ {lmbda}: {bpp:.3f} bits per pixel, {level:.2f} dB",
                 f"<b>{side}</b>, {bpp:.3f} bpp, {level:.2f} dB",
             )
-        legend = html.scale_bar(THERMAL, "0", f"{ERROR_TOP}+ grey levels")
+        legend = html.scale_bar(THERMAL, "0", f"{ERROR_TOP} and more")
         for prefix, side in sides.items():
             decoded = record["_alone_decoded" if prefix else "_decoded"]
             error = np.abs(decoded.astype(int) - frames.infrared)
@@ -135,7 +132,7 @@ class LambdaExplorer(Explorer):
                 html.mapped(error, 0, ERROR_TOP, THERMAL),
                 f"Error {side} at λ {lmbda}: mean {error.mean():.1f} grey levels, largest "
                 f"{error.max()}",
-                f"<b>error {side}</b>, mean {error.mean():.1f} {legend}",
+                f"<b>error {side}</b>, mean {error.mean():.1f} grey levels<br>{legend}",
             )
         parts["table"] = self._bytes(record)
         more = 100 * (record["bytes"] / record["alone_bytes"] - 1)

@@ -188,6 +188,7 @@ color:inherit}
 .xm-explorer .xm-scale{display:inline-block;width:5rem;height:.7em;vertical-align:baseline;
 border:1px solid var(--xm-line)}
 .xm-explorer .xm-extra{min-width:0;overflow-x:auto}
+.xm-explorer .xm-extra p{font-size:.85rem;line-height:1.35;margin:0 0 .3rem}
 .xm-explorer .xm-extra svg{width:100%;max-width:30rem;height:auto;display:block}
 .xm-explorer svg text{font-size:11px;fill:currentColor}
 .xm-explorer .xm-grid{stroke:var(--xm-line);stroke-opacity:.35;fill:none}
