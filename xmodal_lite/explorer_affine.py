@@ -220,10 +220,12 @@ class AffineExplorer(Explorer):
             panels[1].plot(at, records[k, 0]["beta"], **look)
             changes = [records[k, n]["change"] for n in range(2, len(resets))]
             panels[2].plot(at, changes, **look)
-        for axes, label, start in zip(panels, ("γ", "β", "change (dB)"), (1, 0, 0), strict=True):
+        for axes, label, start in zip(
+            panels, ("γ", "β", "change if\nreset (dB)"), (1, 0, 0), strict=True
+        ):
             axes.axhline(start, color="0.4", linewidth=1)
             axes.set_ylabel(label)
-        panels[2].set_xlabel("feature channel; below: with this channel reset")
+        panels[2].set_xlabel("feature channel")
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(lambdas)
         )
