@@ -16,7 +16,7 @@ from .evaluation import code, padded_batches, psnr_image
 from .explorer_core import SECTIONS, Explorer, halved, lambda_control
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec, Reference
-from .plots import CODEC_STYLES, THERMAL, show_images
+from .plots import INFRARED, THERMAL, VISIBLE, show_images
 
 
 class BitsExplorer(Explorer):
@@ -111,8 +111,8 @@ class BitsExplorer(Explorer):
         status = (
             f"λ = {lmbda:.0f}: the file has <b>{whole:,} bytes</b>, {name} ŷ takes {real:,} of "
             f"them (<b>{100 * real / whole:.0f} %</b>; its likelihoods promise "
-            f"{record['estimate_bytes']:,.0f}). The busiest tenth of the blocks holds "
-            f"<b>{100 * record['busiest_tenth']:.0f} %</b> of its bits. Infrared PSNR "
+            f"{record['estimate_bytes']:,.0f}). The most expensive tenth of the blocks "
+            f"holds <b>{100 * record['busiest_tenth']:.0f} %</b> of its bits. Infrared PSNR "
             f"{record['_psnr']:.2f} dB."
         )
         rows = [
@@ -129,8 +129,8 @@ class BitsExplorer(Explorer):
         shapes = ""
         for k, (key, count) in enumerate(sections.items()):
             y = 8 + 24 * k
-            colour = CODEC_STYLES["visible"].colour if key.startswith("visible") else "#7f8a96"
-            colour = CODEC_STYLES["pair"].colour if key.startswith("infrared") else colour
+            colour = VISIBLE if key.startswith("visible") else "#7f8a96"
+            colour = INFRARED if key.startswith("infrared") else colour
             wide = 150 * count / whole
             shapes += html.words(82, y + 12, SECTIONS[key], "end")
             shapes += (
