@@ -161,6 +161,18 @@ def test_a_channel_that_is_reset_to_its_own_coefficients_changes_nothing():
     assert {state["change"] for state in only.states} == {0.0}
 
 
+def test_explorers_start_where_there_is_something_to_see():
+    start = {
+        control.name: control.values[control.start] for control in explorer("affine").controls
+    }
+    shown = explorer("affine").record(**start)
+    assert shown["reset"] == "all" and shown["change"] != 0
+    made = explorer("attention")
+    at = made.record(**{control.name: control.values[control.start] for control in made.controls})
+    inside = np.subtract(at["query"], at["window_start"])
+    assert ((inside > 0) & (inside < made.window)).all()  # not at a corner of its window
+
+
 def test_attention_weights_are_those_of_the_synthesis_in_their_place():
     codec, _ = codecs()
     states = explorer("attention").states
