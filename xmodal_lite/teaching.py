@@ -71,8 +71,10 @@ def quote(**values: float | int | str) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -> Any:
-    """A table as the result of a cell, numbers to the right; for formulas in it, mark the cell
-    with ``markdown_format: myst``.
+    """A table as the result of a cell, numbers to the right.
+
+    The cell needs ``mystnb: {markdown_format: myst}`` in its metadata: without it the page shows
+    the bars of the source.
 
     Args:
         rows: of text, whole numbers and numbers; a number that is not one (NaN) is a dash.
