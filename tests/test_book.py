@@ -85,6 +85,14 @@ def test_every_figure_has_alt_text_and_a_caption(path):
 
 
 @names
+def test_cells_that_show_a_table_say_so(path):
+    for cell in notebook(path).cells:
+        if cell.cell_type == "code" and re.search(r"^table\(", cell.source, re.MULTILINE):
+            marked = cell.metadata.get("mystnb", {}).get("markdown_format")
+            assert marked == "myst", f"the page shows its source: {cell.source[:80]}"
+
+
+@names
 def test_figure_names_are_unique(path):
     labels = [cell.metadata.mystnb.figure.get("name") for cell in drawing_cells(path)]
     assert len(labels) == len(set(labels))
