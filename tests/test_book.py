@@ -117,6 +117,14 @@ def test_a_chapter_opens_with_its_number_and_its_system_map(path):
     assert f"](figures/{picture})" in first
 
 
+def test_the_welcome_page_says_the_minutes_that_a_chapter_says():
+    welcome = (BOOK / "index.md").read_text(encoding="utf-8")
+    for path in CHAPTERS:
+        minutes = re.search(r"\*\*It takes\*\* (\d+) minutes", notebook(path).cells[0].source)
+        row = next(line for line in welcome.splitlines() if f"]({path.stem})" in line)
+        assert minutes and row.endswith(f"| {minutes[1]} |"), f"{path.stem}: {row}"
+
+
 def test_system_maps_are_those_that_the_script_draws():
     maps = script("make_map")
     shown = {"", *(path.stem for path in CHAPTERS)} & maps.LIT.keys()

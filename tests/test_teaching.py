@@ -65,6 +65,7 @@ def test_a_table_sets_numbers_to_the_right_with_their_signs_and_thousands():
         "| 256 | 12,345 | −0.50 |",
         "| 512 | 7 | – |",
     ]
+    assert "| --- | ---: |" in table(["codec", "change"], [("pair", "−9.4 %")]).data
 
 
 @pytest.mark.parametrize("rows", [[], [(1, 2), (1,)]])

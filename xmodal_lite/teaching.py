@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ def quote(**values: float | int | str) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -> Any:
-    """A table as the result of a cell, numbers to the right.
+    """A table as the result of a cell, numbers to the right, also those given as "+0.5" or "−7 %".
 
     The cell needs ``mystnb: {markdown_format: myst}`` in its metadata: without it the page shows
     the bars of the source.
@@ -90,9 +91,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -
     if lengths != {len(head)}:
         found = ", ".join(map(str, sorted(lengths))) or "no row"
         raise ValueError(f"rows of {found} cells; expected {len(head)}, as many as in the head")
-    rules = ["---:" if _is_number(cell) else "---" for cell in rows[0]]
+    rules = ["---:" if _is_number(c) or _SIGNED.match(str(c)) else "---" for c in rows[0]]
     lines = [list(head), rules, *([_text(cell, digits) for cell in row] for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+_SIGNED = re.compile(r"[+−]\d")
 
 
 def _is_number(value: Any) -> bool:
