@@ -185,6 +185,18 @@ def test_attention_weights_are_those_of_the_synthesis_in_their_place():
     assert [s["token_pixels"] for s in states[:18:6]] == [16, 8, 4]
 
 
+def test_even_weights_point_nowhere_in_the_mean_over_all_queries():
+    made = explorer("attention")
+    reference, stages = made._maps[0]
+    even = [[np.full_like(block, 1 / made.window**2) for block in stage] for stage in stages]
+    for stage in range(len(even)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(made, "_maps", [(reference, even)])
+            places, displacement = made._means(0, stage, 0, 0)  # block 0: windows not moved
+        assert places == pytest.approx(16)
+        assert displacement == pytest.approx((0, 0), abs=1e-5)
+
+
 def test_masked_tokens_of_wrapped_windows_get_no_weight():
     codec, _ = codecs()
     visible, infrared = frames(64, 128)

@@ -159,7 +159,7 @@ class AttentionExplorer(Explorer):
                 [self.record(pair, row, column, stage, block, head) for column in many["column"]]
                 for row in many["row"]
             ]
-            every = [record for line in records for record in line]
+            places, displacement = self._means(pair, stage, block, head)
             listed.append(
                 {
                     "pair": self.frames[pair].name,
@@ -168,14 +168,28 @@ class AttentionExplorer(Explorer):
                     "head": head + 1,
                     "token_pixels": self.tokens[stage],
                     "weights": [[record["weights"] for record in line] for line in records],
-                    "places": float(np.mean([record["places"] for record in every])),
-                    "displacement": [
-                        float(v) for v in np.mean([r["displacement"] for r in every], 0)
-                    ],
+                    "places": places,
+                    "displacement": displacement,
                     "shift": self.frames[pair].shift,
                 }
             )
         return listed
+
+    def _means(
+        self, pair: int, stage: int, block: int, head: int
+    ) -> tuple[float, tuple[float, float]]:
+        """Over all queries of a frame: a query's place in its window cancels in the mean."""
+        weights = self._maps[pair][1][stage][block][:, :, head]  # (rows, columns, M, M)
+        spread = np.mean([_perplexity(w) for w in weights.reshape(-1, *weights.shape[2:])])
+        mean = weights.mean((0, 1))
+        apart = []
+        for axis, tokens in enumerate(weights.shape[:2]):
+            # from a query to the first token of its window, and on to where the weights are
+            shift = self.shifts[block]
+            own = [window_start(k, tokens, shift, self.window) - k for k in range(tokens)]
+            centre = mean.sum(1 - axis) @ np.arange(self.window)
+            apart.append(self.tokens[stage] * float(np.mean(own) + centre))
+        return float(spread), (apart[0], apart[1])
 
     def view(self, record: dict[str, Any]) -> View:
         pair = record["_at"][0]
@@ -316,7 +330,7 @@ class AttentionExplorer(Explorer):
             )
         head = ["pair", "stage", "block", "head", "token (px)", "spread (tokens)"]
         head += ["right (px)", "down (px)", "true right", "true down"]
-        return html.table(head, rows, "Means over the places")
+        return html.table(head, rows, "Means over all queries")
 
     def figure(self, pair: int = 0, row: int | None = None, column: int | None = None) -> Figure:
         """The weights of one place: stages below each other, heads of both blocks side by side."""
