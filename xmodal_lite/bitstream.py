@@ -33,7 +33,7 @@ from typing import Any, Literal
 MAGIC = b"XMC\x1a"
 VERSION = 1
 MAX_SIDE = 65_535  # what a u16 holds
-MAX_PIXELS = 2**25  # per image: bounds what a decoder allocates on the word of a header
+MAX_PIXELS = 2**24  # per image: bounds what a decoder allocates on the word of a header
 MAX_LENGTH = 2**28 - 1  # of a section: four LEB128 bytes, more than MAX_PIXELS plain RGB pixels
 FINGERPRINT_BYTES = 8
 SYMBOL_CRC_BYTES = 4
