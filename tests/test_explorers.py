@@ -197,6 +197,19 @@ def test_even_weights_point_nowhere_in_the_mean_over_all_queries():
         assert displacement == pytest.approx((0, 0), abs=1e-5)
 
 
+def test_weights_on_one_token_of_each_window_point_there_down_before_right():
+    made = explorer("attention")
+    reference, stages = made._maps[0]
+    looking = [[np.zeros_like(block) for block in stage] for stage in stages]
+    for stage, token in enumerate(made.tokens):
+        looking[stage][0][..., 3, 2] = 1  # the lowest row of a window, right of its middle
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(made, "_maps", [(reference, looking)])
+            places, displacement = made._means(0, stage, 0, 0)
+        assert places == 1
+        assert displacement == pytest.approx((1.5 * token, 0.5 * token))
+
+
 def test_masked_tokens_of_wrapped_windows_get_no_weight():
     codec, _ = codecs()
     visible, infrared = frames(64, 128)

@@ -1,7 +1,7 @@
 """Write each inline script once a page.
 
-Scripts that extensions add while the environment is read (sphinx_thebe, sphinx_togglebutton) are
-registered twice by Sphinx 7, and a second `const` of the same name is an error in the console.
+Scripts that extensions add while the environment is read (sphinx_thebe, sphinx_togglebutton) stand
+twice in a page of Sphinx 7, and a second `const` of the same name is an error in the console.
 """
 
 from typing import Any
@@ -11,13 +11,13 @@ from sphinx.application import Sphinx
 
 def once(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Keep the first of equal inline scripts, in place: the theme holds the same list."""
-    kept, bodies = [], set()
-    for script in context.get("script_files", []):
+    scripts, kept, bodies = context["script_files"], [], set()
+    for script in scripts:
         body = getattr(script, "attributes", {}).get("body")
         if body is None or body not in bodies:
             kept.append(script)
         bodies.add(body)
-    context["script_files"][:] = kept
+    scripts[:] = kept
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
