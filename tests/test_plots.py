@@ -124,6 +124,10 @@ def test_images_without_their_captions_are_an_error():
         plots.show_images([], [])
 
 
+def test_signed_numbers_carry_a_real_minus():
+    assert [plots.signed(-0.5), plots.signed(2, "+,")] == ["−0.50", "+2"]
+
+
 def test_maps_share_one_colour_scale_and_marks_count_from_the_middle():
     maps = [torch.eye(7), np.full((7, 7), 0.25)]
     figure = plots.show_maps(maps, ["a", "b"], ("x", "y", "weight"), marks=[(0, 0), (-1, 3)])

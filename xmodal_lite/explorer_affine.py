@@ -15,11 +15,11 @@ from . import explorer_page as html
 from .bitstream import Section, unpack
 from .channel_alignment import ChannelAlignment, unpack_coefficients
 from .evaluation import code, psnr_image
-from .explorer_core import Explorer, lambda_control, spell
+from .explorer_core import Explorer, lambda_control
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop
 from .pair_codec import PairCodec
-from .plots import INFRARED, VISIBLE
+from .plots import INFRARED, VISIBLE, signed
 
 CHANGE_TOP = 8
 """Grey levels at which a map of changes has its full colour."""
@@ -132,7 +132,7 @@ class AffineExplorer(Explorer):
         else:
             status = (
                 f"λ = {lmbda}: as sent {record['psnr']:.3f} dB, with {what} reset "
-                f"{record['psnr_reset']:.3f} dB: <b>{spell(record['change'], '+.3f')} dB</b>. "
+                f"{record['psnr_reset']:.3f} dB: <b>{signed(record['change'], '+.3f')} dB</b>. "
                 f"Pixels change by {np.abs(change).mean():.2f} grey levels on average, by "
                 f"{np.abs(change).max()} at most; the other bytes of the file are the same."
             )
@@ -201,7 +201,7 @@ class AffineExplorer(Explorer):
             at_once.setdefault(at[:2], []).append(record)
         for records in at_once.values():
             first = records[0]
-            changes = [spell(r["change"], "+.3f") for r in records[1:]]
+            changes = [signed(r["change"], "+.3f") for r in records[1:]]
             rows.append((first["pair"], f"{first['lmbda']:g}", f"{first['psnr']:.2f}", *changes))
         head = ["pair", "λ", "dB as sent", *resets.texts[1:]]
         return html.table(head, rows, "PSNR change (dB) with γ = 1, β = 0 in …")

@@ -16,11 +16,11 @@ from torch import Tensor
 from . import explorer_page as html
 from .config import LATENT_STRIDE, check_lambda
 from .evaluation import padded_batches
-from .explorer_core import Explorer, Frames, halved, spell
+from .explorer_core import Explorer, Frames, halved
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop
 from .pair_codec import PairCodec
-from .plots import as_picture
+from .plots import as_picture, signed
 
 
 @torch.no_grad()
@@ -245,7 +245,7 @@ class AttentionExplorer(Explorer):
         truth = ""
         if record["shift"] is not None:
             dy, dx = record["shift"]
-            truth = f" True shift: {spell(dx, '+.1f')} px right, {spell(dy, '+.1f')} px down."
+            truth = f" True shift: {signed(dx, '+.1f')} px right, {signed(dy, '+.1f')} px down."
         side = t * self.window
         middle = [
             t * (start + (self.window - 1) / 2 - query)
@@ -255,8 +255,9 @@ class AttentionExplorer(Explorer):
             f"A token is {t}×{t} infrared pixels, the window {side}×{side}. The largest of the "
             f"weights is <b>{np.max(record['weights']):.2f}</b>; they spread over "
             f"<b>{record['places']:.1f}</b> of {self.window**2} tokens. Their centre lies "
-            f"<b>{spell(right, '+.1f')} px right, {spell(down, '+.1f')} px down</b> of the query "
-            f"(the middle of the window: {spell(middle[1], '+.1f')}, {spell(middle[0], '+.1f')})."
+            f"<b>{signed(right, '+.1f')} px right, {signed(down, '+.1f')} px down</b> of the "
+            f"query (the middle of the window: {signed(middle[1], '+.1f')}, "
+            f"{signed(middle[0], '+.1f')})."
             f"{truth}"
         )
 
@@ -324,7 +325,7 @@ class AttentionExplorer(Explorer):
                     state["pair"],
                     *(state[name] for name in ("stage", "block", "head", "token_pixels")),
                     f"{state['places']:.1f}",
-                    *(spell(v) for v in state["displacement"][::-1]),
+                    *(signed(v) for v in state["displacement"][::-1]),
                     *(text.replace("-", "−") for text in truth[::-1]),
                 )
             )

@@ -233,10 +233,6 @@ def lambda_control(lambdas: Sequence[float], *codecs: Codec) -> Control:
     return Control("lmbda", "λ", values, texts, len(values) // 2, slider=True)
 
 
-def spell(number: float, form: str = "+.2f") -> str:
-    return format(number, form).replace("-", "−")
-
-
 def halved(image: np.ndarray) -> np.ndarray:
     """A visible frame at half its size, (H, W, 3) uint8."""
     h, w = (side // 2 * 2 for side in image.shape[:2])

@@ -20,10 +20,10 @@ from .evaluation import (
     target_bytes,
     target_of,
 )
-from .explorer_core import SECTIONS, Explorer, lambda_control, spell
+from .explorer_core import SECTIONS, Explorer, lambda_control
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec
-from .plots import CODEC_STYLES, THERMAL, show_images
+from .plots import CODEC_STYLES, THERMAL, show_images, signed
 from .pretrained import Codec
 
 ERROR_TOP = 32
@@ -140,8 +140,8 @@ class LambdaExplorer(Explorer):
             f"λ = {lmbda}: with {given} reference <b>{record['bpp']:.3f} bpp</b> and "
             f"<b>{record['psnr']:.2f} dB</b>, without {record['alone_bpp']:.3f} bpp and "
             f"{record['alone_psnr']:.2f} dB. The reference changes the infrared part by "
-            f"{spell(more, '+.1f')} % bytes and "
-            f"{spell(record['psnr'] - record['alone_psnr'])} dB."
+            f"{signed(more, '+.1f')} % bytes and "
+            f"{signed(record['psnr'] - record['alone_psnr'])} dB."
         )
         return View(status, parts)
 

@@ -239,6 +239,11 @@ def show_maps(
     return figure
 
 
+def signed(number: float, form: str = "+.2f") -> str:
+    """A number for text and labels, in a format of Python's, with a real minus sign."""
+    return format(number, form).replace("-", "−")
+
+
 # --- rate and distortion -------------------------------------------------------------------------
 
 
