@@ -322,7 +322,9 @@ def seed_streams(codec: Codec) -> tuple[list[bytes], list[list[Any]]]:
             image = visible if codec.modality == "visible" else infrared
             streams.append(codec.compress(image, lmbda))
         else:
-            streams.append(codec.compress(**given(codec, visible, infrared), lmbda=lmbda))
+            mode = codec.modes[-1 - k % len(codec.modes)]
+            images = given(codec, visible, infrared)
+            streams.append(codec.compress(**images, lmbda=lmbda, mode=mode))
     return streams, [_images(codec.decompress(stream)) for stream in streams]
 
 

@@ -96,7 +96,7 @@ def test_psnr_refuses_images_that_are_no_twins():
 
 def test_target_bytes_are_those_of_a_file_without_the_reference(pair_codec):
     pair = scene()
-    data = pair_codec.compress(pair.visible, pair.infrared, 1024)
+    data = pair_codec.compress(pair.visible, pair.infrared, 1024, mode="all")
     header, sections = unpack(data)
     without = Header(
         infrared_size=header.infrared_size,
@@ -112,10 +112,22 @@ def test_target_bytes_are_those_of_a_file_without_the_reference(pair_codec):
 def test_target_bytes_of_a_visible_target_leave_the_infrared_out():
     codec = tiny_pair_codec(target="visible")
     pair = scene()
-    data = codec.compress(pair.visible, pair.infrared, 1024)
+    data = codec.compress(pair.visible, pair.infrared, 1024, mode="all")
     sizes = section_sizes(data)
     reference = sizes["infrared_z"] + sizes["infrared_y"] + 8 + 4
     assert target_bytes(data) == len(data) - reference
+
+
+def test_target_bytes_of_a_file_that_does_not_use_its_reference(pair_codec):
+    pair = scene()
+    data = pair_codec.compress(pair.visible, pair.infrared, 1024, mode="none")
+    sizes = section_sizes(data)
+    assert target_bytes(data) == len(data)  # two images, neither more the target than the other
+    for image, other in (("infrared", "visible"), ("visible", "infrared")):
+        own = len(data) - sizes[f"{other}_z"] - sizes[f"{other}_y"] - 8 - 4
+        assert target_bytes(data, image) == own
+    got = measure_learned("pair", pair_codec, pair, 1024, mode="none")
+    assert (got.bytes, got.mode) == (target_bytes(data, "infrared"), "none")
 
 
 def test_every_byte_counts_where_one_image_is_coded(baseline):
@@ -144,8 +156,8 @@ def test_learned_rate_is_the_size_of_a_file_and_the_decoder_reads_nothing_else(
 
     monkeypatch.setattr(evaluation, "through_file", spy)
     monkeypatch.setattr(PairCodec, "decompress", reading)
-    got = measure_learned("pair", pair_codec, pair, 512)
-    encoded = pair_codec.encode(pair.visible, pair.infrared, 512)
+    got = measure_learned("pair", pair_codec, pair, 512, mode="all")
+    encoded = pair_codec.encode(pair.visible, pair.infrared, 512, mode="all")
     assert sizes == read == [len(encoded.data)] == [got.total_bytes]
     assert got.bytes == target_bytes(encoded.data)
     assert got.bpp == 8 * got.bytes / pair.infrared.size
@@ -153,6 +165,7 @@ def test_learned_rate_is_the_size_of_a_file_and_the_decoder_reads_nothing_else(
     assert got.psnr == psnr_image(pair.infrared, encoded.reconstruction.infrared)
     assert got.reference_psnr == psnr_image(pair.visible, encoded.reconstruction.visible)
     assert (got.codec, got.pair, got.lmbda, got.reference) == ("pair", "scene_0", 512, "true")
+    assert got.mode == "all"
 
 
 def test_a_file_that_decodes_to_something_else_is_no_measurement(pair_codec, monkeypatch):
@@ -207,6 +220,9 @@ def test_the_estimate_counts_the_padding_and_the_coefficients(pair_codec):
     bits = sum(-values.log2().sum().item() for values in out["likelihoods"].values())
     coefficients = 8 * 2 * TINY.feature_channels
     assert got * 64 * 65 == pytest.approx(bits + coefficients, rel=1e-5)
+    less = evaluation.estimate_bpp(pair_codec, images, 1024, "space")
+    # space is aligned in the decoder: it moves no bit
+    assert less == evaluation.estimate_bpp(pair_codec, images, 1024, "none") != got
 
 
 @pytest.mark.parametrize("name, setting", [("jpeg", 40), ("jpeg2000", 0.5)])
@@ -234,12 +250,12 @@ def test_controls_put_another_reference_into_the_file(pair_codec, monkeypatch):
             return through_file(data, decode)
 
         monkeypatch.setattr(evaluation, "through_file", keep)
-        got = measure_learned("pair", pair_codec, pair, 1024, kind, other)
+        got = measure_learned("pair", pair_codec, pair, 1024, kind, other, mode="all")
         assert got.reference == kind
     for kind, data in files.items():
         image = reference_image(pair.visible, kind, other.visible)
         assert image.shape == pair.visible.shape
-        assert data == pair_codec.compress(image, pair.infrared, 1024)
+        assert data == pair_codec.compress(image, pair.infrared, 1024, mode="all")
     assert len(set(files.values())) == 4
 
 

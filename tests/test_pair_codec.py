@@ -86,7 +86,7 @@ def test_decoder_sees_what_the_encoder_said(
     reference_lmbda = None if single else [None, 4096, 300.0][k % 3]
     visible, infrared = frames(*size, seed=k)
     encoded = codec.encode(**given(codec, visible, infrared), lmbda=lmbda,
-                           reference_lmbda=reference_lmbda)  # fmt: skip
+                           reference_lmbda=reference_lmbda, mode=codec.modes[-1])  # fmt: skip
     assert_same(codec.decompress(encoded.data), encoded.reconstruction)
     shapes = {"visible": visible.shape, "infrared": infrared.shape}
     for name, image in encoded.reconstruction._asdict().items():
@@ -152,7 +152,8 @@ def test_decoder_needs_only_the_bitstream(tmp_path):
     ):
         codec = tiny_pair_codec(**options)
         save_weights(codec, tmp_path / f"{k}.safetensors")
-        encoded[k] = codec.encode(**given(codec, *frames(70, 50, seed=k)), lmbda=900)
+        mode = ("all", "space", "none", "auto")[k]
+        encoded[k] = codec.encode(**given(codec, *frames(70, 50, seed=k)), lmbda=900, mode=mode)
         (tmp_path / f"{k}.xmc").write_bytes(encoded[k].data)
     code = """
 import sys, pathlib, numpy as np
@@ -176,26 +177,28 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.xmc")):
 def test_encoder_reads_of_the_reference_only_what_is_decoded(monkeypatch):
     codec = codec_of("both+entropy")
     visible, infrared = frames(64, 64)
-    data = codec.compress(visible, infrared)
+    data = codec.compress(visible, infrared, mode="all")
     batch = as_batch(visible, "visible")
     coded = codec.reference_codec.encode_latent(batch, 1024.0)
     monkeypatch.setattr(codec.reference_codec, "encode_latent", lambda *_: coded)
-    assert codec.compress(255 - visible, infrared) == data
+    assert codec.compress(255 - visible, infrared, mode="all") == data
 
 
 @pytest.mark.parametrize("reference", ["channel", "spatial", "both", "both+entropy"])
 def test_another_reference_gives_another_reconstruction(reference):
     codec = codec_of(reference)
     visible, infrared = frames(64, 64)
-    one = codec.encode(visible, infrared).reconstruction.infrared
-    other = codec.encode(visible[::-1, ::-1], infrared).reconstruction.infrared
+    one, other = (
+        codec.encode(image, infrared, mode="all").reconstruction.infrared
+        for image in (visible, visible[::-1, ::-1])
+    )
     assert (one != other).any()
 
 
 @pytest.mark.parametrize(("target", "only"), [("infrared", "visible"), ("visible", "infrared")])
 def test_reference_alone_decodes_from_a_stream_whose_target_is_damaged(target, only):
     codec = codec_of(target=target)
-    encoded = codec.encode(*frames(63, 65))
+    encoded = codec.encode(*frames(63, 65), mode="all")
     damaged = bytearray(encoded.data)
     sections = unpack(encoded.data)[1]
     names = [f"{target.upper()}_Z", f"{target.upper()}_Y", "COEFFICIENTS"]
@@ -211,7 +214,7 @@ def test_reference_alone_decodes_from_a_stream_whose_target_is_damaged(target, o
 
 def test_target_alone_is_decoded_with_its_reference_but_without_showing_it():
     codec = codec_of()
-    encoded = codec.encode(*frames(63, 65))
+    encoded = codec.encode(*frames(63, 65), mode="all")
     decoded = codec.decompress(encoded.data, only="infrared")
     assert_same(decoded, encoded.reconstruction, only="infrared")
 
@@ -230,6 +233,109 @@ def test_baseline_ignores_a_reference_that_it_is_given():
     assert codec.compress(visible, infrared) == codec.compress(None, infrared)
     assert codec.reference_codec is None
     assert codec.decompress(codec.compress(None, infrared)).visible is None
+
+
+# --- modes ---
+
+MODES = [
+    pytest.param(reference, mode, context, target, id=f"{reference}-{mode}-{context}-{target}")
+    for reference in list(REFERENCES)[1:]
+    for mode in codec_of(reference).modes
+    for context, target in (("checkerboard", "infrared"), ("autoregressive", "visible"))
+]
+
+
+@pytest.mark.parametrize(("reference", "mode", "context", "target"), MODES)
+def test_every_mode_comes_back_and_says_what_it_is(reference, mode, context, target):
+    codec = codec_of(reference, context=context, target=target)
+    encoded = codec.encode(*frames(40, 50), mode=mode)
+    assert_same(codec.decompress(encoded.data), encoded.reconstruction)
+    for only in ("visible", "infrared"):
+        decoded = codec.decompress(encoded.data, only=only)
+        assert_same(decoded, encoded.reconstruction, only=only)
+    header, sections = unpack(encoded.data)
+    assert codec.mode_of(header) == mode
+    assert header.target == (None if mode == "none" else target)
+    sends = mode == "all" and codec.config.channel_alignment
+    assert (Section.COEFFICIENTS in sections) == sends
+
+
+def test_without_its_reference_the_target_is_coded_and_decoded_by_itself(monkeypatch):
+    codec, (visible, infrared) = codec_of("both+entropy"), frames(40, 50)
+    encoded = codec.encode(visible, infrared, mode="none")
+    other = codec.encode(255 - visible, infrared, mode="none")
+    assert (encoded.reconstruction.infrared == other.reconstruction.infrared).all()
+    assert unpack(encoded.data, only="infrared")[1].keys() == {
+        Section.INFRARED_Z, Section.INFRARED_Y, Section.SYMBOLS,
+    }  # fmt: skip
+    monkeypatch.setattr(codec.reference_codec.entropy, "decompress", None)  # not even looked at
+    decoded = codec.decompress(encoded.data, only="infrared")
+    assert_same(decoded, encoded.reconstruction, only="infrared")
+
+
+def test_without_its_reference_a_codec_that_held_its_baseline_is_its_baseline():
+    baseline = tiny_pair_codec(**ALONE)
+    codec = PairCodec(codec_of().config).eval()
+    codec.start_from(baseline)
+    visible, infrared = frames(64, 64)
+    lmbda = torch.tensor([700.0])
+    with torch.no_grad():
+        ours = codec(*(as_batch(i, n) for i, n in ((visible, "visible"), (infrared, "infrared"))),
+                     lmbda, mode="none")  # fmt: skip
+        theirs = baseline(None, as_batch(infrared, "infrared"), lmbda)
+    assert torch.allclose(ours["x_hat"], theirs["x_hat"], atol=1e-5)
+    assert ours["gamma"] is None
+
+
+@pytest.mark.parametrize("target", ["infrared", "visible"])
+@pytest.mark.parametrize("lmbda", [256, 4096])
+def test_the_encoder_decides_for_the_mode_that_costs_least(target, lmbda):
+    codec, pair = codec_of("both+entropy", target=target), frames(64, 128, seed=3)
+    original = as_batch(pair[target == "infrared"], target)
+
+    def cost(encoded):
+        decoded = as_batch(getattr(encoded.reconstruction, target), target)
+        mse = (decoded - original).square().mean().item()
+        return lmbda * mse + 8 * len(encoded.data) / original[0, 0].numel()
+
+    encoded = {mode: codec.encode(*pair, lmbda, mode=mode) for mode in codec.modes}
+    best = min(encoded, key=lambda mode: cost(encoded[mode]))
+    assert codec.encode(*pair, lmbda).data == encoded[best].data
+    assert codec.compress(*pair, lmbda) == encoded[best].data
+    assert len({round(cost(e), 6) for e in encoded.values()}) == 3
+
+
+def test_between_equals_the_mode_that_uses_least():
+    """Branches at zero, no coefficients: the modes differ in two bits of the header only."""
+    codec = PairCodec(codec_of("spatial").config).eval()
+    codec.start_from(tiny_pair_codec(**ALONE))
+    codec.reference_codec.update_tables()
+    codec.update_tables()
+    data = codec.compress(*frames(40, 50))
+    assert codec.mode_of(unpack(data)[0]) == "none"
+
+
+@pytest.mark.parametrize(("reference", "mode"), [
+    ("both", "channel"), ("both", None), ("off", "all"), ("channel", "space"),
+])  # fmt: skip
+def test_a_mode_that_the_codec_has_not_is_refused(reference, mode):
+    codec = codec_of(reference)
+    with pytest.raises(ValueError, match=f"mode {mode!r}; expected auto or one of none"):
+        codec.compress(*frames(8, 8), mode=mode)
+
+
+@pytest.mark.parametrize("reference", ["both", "both+entropy"])
+def test_samples_without_coefficients_are_those_of_the_mode_without(reference):
+    codec, lmbda = codec_of(reference), torch.tensor([700.0, 700.0])
+    images = [
+        torch.cat([as_batch(frame, name)] * 2)
+        for frame, name in zip(frames(64, 64), ("visible", "infrared"), strict=True)
+    ]
+    with torch.no_grad():
+        mixed = codec(*images, lmbda, sent=torch.tensor([1.0, 0.0]))["x_hat"]
+        each = [codec(*images, lmbda, mode)["x_hat"] for mode in ("all", "space")]
+    assert torch.allclose(mixed[0], each[0][0]) and torch.allclose(mixed[1], each[1][1])
+    assert not torch.allclose(each[0], each[1])
 
 
 # --- starting from the baseline ---
@@ -436,7 +542,7 @@ def test_a_pair_too_large_for_the_file_is_refused_before_it_is_coded(monkeypatch
 
 @functools.cache
 def stream():
-    return codec_of().compress(*frames(40, 50))
+    return codec_of().compress(*frames(40, 50), mode="all")
 
 
 def test_every_truncation_is_an_error():
@@ -497,10 +603,16 @@ LIES = {
 }
 
 
+MEANT = ("smaller", "no coefficients", "no target")
+
+
 @pytest.mark.parametrize("name", LIES)
 @pytest.mark.parametrize("only", [None, "visible", "infrared"])
 def test_a_header_that_lies_under_a_right_checksum_is_found_out(name, only):
-    """Either an error or, where the same latents could be meant, an image of the size it says."""
+    """Either an error or, where the same latents could be meant, an image of the size it says.
+
+    They could be meant in another crop of the same padded frame, and in another mode.
+    """
     header, sections = unpack(stream())
     lie = replace(header, **LIES[name])
     if lie.coefficient_format == "none":
@@ -511,10 +623,11 @@ def test_a_header_that_lies_under_a_right_checksum_is_found_out(name, only):
             decoded = codec_of().decompress(pack(lie, sections), only)
         except BitstreamError as error:
             assert "\n" not in str(error)
-            assert name != "smaller"
+            assert name not in MEANT
         else:
-            assert name == "smaller"  # in the same padded frame: a crop of it
-            for image, size in (("visible", (2, 2)), ("infrared", (1, 1))):
+            assert name in MEANT or only == "visible"
+            crop = ((2, 2), (1, 1)) if name == "smaller" else ((80, 100), (40, 50))
+            for image, size in zip(("visible", "infrared"), crop, strict=True):
                 if only in (None, image):
                     assert getattr(decoded, image).shape[:2] == size
 

@@ -44,6 +44,7 @@ from xmodal_lite.training import (
     build_codec,
     coefficient_bits,
     draw_lambdas,
+    draw_sent,
     run_codec,
     validate,
 )
@@ -655,6 +656,82 @@ def test_only_the_reference_branches_move_when_the_baseline_is_held(
             assert torch.equal(own, before), name
     joined, held = after["g_s.1.0.weight"], baseline.g_s[1][0].weight
     assert joined.abs().sum() > held.abs().sum()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_crops_sends_no_coefficients(share, pairs, visible_weights, tmp_path):
+    drawn = torch.cat([
+        draw_sent(TrainingConfig(batch=8, without_coefficients=share), step) for step in range(200)
+    ])  # fmt: skip
+    assert set(drawn.tolist()) <= {0.0, 1.0}
+    assert drawn.mean().item() == pytest.approx(1 - share, abs=0.05)
+    config = schedule(pairs, stage="pair", steps=3, without_coefficients=share)
+    codec = liven(build_codec(TINY, "pair", visible_weights))
+    before = {n: p.clone() for n, p in codec.channel_alignment.named_parameters()}
+    trainer(codec, config, tmp_path).run()
+    for name, parameter in codec.channel_alignment.named_parameters():
+        assert torch.equal(parameter, before[name]) == (share == 1), name
+
+
+def test_the_rate_counts_coefficients_where_they_are_sent():
+    codec = tiny_pair_codec().eval()
+    images = (
+        torch.rand(1, 3, 128, 128).repeat(2, 1, 1, 1),
+        torch.rand(1, 1, 64, 64).repeat(2, 1, 1, 1),
+    )
+    lmbda = torch.tensor([500.0, 500.0])
+    with torch.no_grad():
+        counted = run_codec(codec, *images, lmbda, torch.tensor([1.0, 0.0]))
+    rates = counted.bpp - counted.bpp_y - counted.bpp_z
+    bits = coefficient_bits(codec.config) / 64**2
+    assert rates.tolist() == pytest.approx([bits, 0], abs=1e-5)
+
+
+def test_coefficients_are_left_out_only_where_another_branch_remains(
+    pairs, visible_weights, tmp_path
+):
+    codec = build_codec(replace(TINY, spatial_alignment=False), "pair", visible_weights)
+    for who in (codec, fresh()):
+        with pytest.raises(ValueError, match="without_coefficients is 0.5; expected 0 for"):
+            trainer(who, schedule(pairs, without_coefficients=0.5), tmp_path)
+
+
+def test_branches_are_taken_over_and_change_nothing_at_first(visible_weights, tmp_path):
+    baseline, other = tmp_path / "alone.safetensors", tmp_path / "other.safetensors"
+    save_weights(tiny_pair_codec(**ALONE), baseline)
+    save_weights(tiny_pair_codec(seed=3), other)
+    config = replace(TINY, entropy_reference=True)  # one branch more than the other has
+    codec = build_codec(config, "pair", visible_weights, baseline, other)
+    theirs = dict(load_weights(other).named_parameters())
+    taken = [
+        name for name, p in codec.named_parameters()
+        if name.startswith(("reference_features.", "channel_alignment.", "spatial_alignment."))
+        and torch.equal(p, theirs[name])
+    ]  # fmt: skip
+    assert len(taken) == sum(
+        name.startswith(("reference_features.", "channel_alignment.", "spatial_alignment."))
+        for name in theirs
+    )
+    visible, infrared = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 64, 64)
+    lmbda = torch.tensor([700.0])
+    with torch.no_grad():
+        ours = codec.eval()(visible, infrared, lmbda)["x_hat"]
+        alone = load_weights(baseline)(None, infrared, lmbda)["x_hat"]
+    assert torch.allclose(ours, alone, atol=1e-5)
+
+
+def test_branches_that_do_not_fit_are_named(visible_weights, tmp_path):
+    wide, alone = tmp_path / "wide.safetensors", tmp_path / "alone.safetensors"
+    save_weights(tiny_pair_codec(embedding=24), wide)
+    save_weights(tiny_pair_codec(**ALONE), alone)
+    for branches, stage, said in (
+        (wide, "pair", "wide.*spatial_alignment.0.embed_infrared.weight is .*24.* there"),
+        (alone, "pair", "alone.*none of this codec's reference branches is there"),
+        (visible_weights, "pair", "branches are for stage 'pair', from a pair codec"),
+        (wide, "alone", "branches are for stage 'pair', from a pair codec"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            build_codec(TINY, stage, visible_weights, None, branches)
 
 
 def test_a_codec_without_reference_has_nothing_but_its_baseline(pairs, tmp_path):

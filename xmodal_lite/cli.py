@@ -281,6 +281,8 @@ def _train(commands: Any) -> None:
     add("--visible", metavar="WEIGHTS", help="the trained reference codec, for stage pair: a "
         "file, or the name of shipped weights")  # fmt: skip
     add("--start", metavar="WEIGHTS", help="where to start from: for stage pair the baseline")
+    add("--branches", metavar="WEIGHTS", help="a pair codec whose reference branches to take "
+        "over; where they join the baseline they start at zero again")  # fmt: skip
     add("--target", choices=("infrared", "visible"), default="infrared", help="what is coded "
         "given the other (default: infrared)")  # fmt: skip
     add("--lmbda", type=_number, metavar="L", help="train for one λ only: the weight of the MSE "
@@ -300,6 +302,9 @@ def _train(commands: Any) -> None:
         "reference runs through (default: they are treated like all others)")  # fmt: skip
     add("--only-reference", action="store_true", help="leave every weight that the baseline has "
         "as it is, train the reference branches alone")  # fmt: skip
+    add("--without-coefficients", type=_number, default=0.0, metavar="SHARE", help="of the "
+        "crops, coded without γ and β, so that the other branches learn to do without "
+        "(default: 0)")  # fmt: skip
     add("--decay-from", type=_number, default=0.5, metavar="SHARE", help="of the run, after which "
         "the rates fall linearly to zero (default: 0.5)")  # fmt: skip
     add("--seed", type=int, default=0, help="of weights, crops, λ and noise (default: 0)")
@@ -338,7 +343,8 @@ def _run_train(args: argparse.Namespace) -> None:
     _use_machine(args)
     torch.manual_seed(args.seed)
     weights = [
-        None if name is None else _weights_path(name) for name in (args.visible, args.start)
+        None if name is None else _weights_path(name)
+        for name in (args.visible, args.start, args.branches)
     ]
     codec = build_codec(codec_config, args.stage, *weights)
     schedule = TrainingConfig(
@@ -350,6 +356,7 @@ def _run_train(args: argparse.Namespace) -> None:
         muon_rate=args.muon_rate,
         reference_rate=args.reference_rate,
         only_reference=args.only_reference,
+        without_coefficients=args.without_coefficients,
         decay_from=args.decay_from,
         data=tuple(args.data or [""]),  # no name: XMODAL_DATA, else the embedded scenes
         lmbda_range=lmbda_range,
@@ -389,6 +396,7 @@ def _evaluate(commands: Any) -> None:
         "(default: all that each was trained for)")  # fmt: skip
     add("--reference", nargs="+", default=["true"], choices=("true", "other", "blank", "mirrored"),
         help="controls: the reference that encoder and decoder get (default: true)")  # fmt: skip
+    _add_mode(command)
     add("--target", choices=("infrared", "visible"), default="infrared",
         help="what is coded and measured (default: infrared)")  # fmt: skip
     add("--limit", type=_count, metavar="N", help="only the first N pairs")
@@ -420,7 +428,7 @@ def _run_evaluate(args: argparse.Namespace) -> None:
         *("hevc", "jpeg2000"),
     ]
     codecs = evaluation.contenders(
-        names, weights, args.lmbda, list(dict.fromkeys(args.reference)), args.device
+        names, weights, args.lmbda, list(dict.fromkeys(args.reference)), args.device, args.mode
     )
     labels = [label for contender in codecs for label in contender.labels]
     if args.anchor is not None and args.anchor not in labels:
@@ -516,7 +524,23 @@ def _encode(commands: Any) -> None:
         "the same)")  # fmt: skip
     add("--weights", default="pair", metavar="NAME", help="shipped weights by name, or a "
         ".safetensors file (default: pair)")  # fmt: skip
+    _add_mode(command)
     _add_machine(command)
+
+
+_MODES = {
+    "none": "the reference is not used",
+    "space": "the reference is used without coefficients",
+    "all": "the reference is used",
+}
+
+
+def _add_mode(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mode", choices=("auto", *_MODES), default="auto", help="what a file uses of its "
+        "reference: nothing, all but the coefficients, all, or whichever of these costs least by "
+        "λ·D + R (default: auto)"
+    )  # fmt: skip
 
 
 def _run_encode(args: argparse.Namespace) -> None:
@@ -544,18 +568,21 @@ def _run_encode(args: argparse.Namespace) -> None:
         read = read_infrared if target == "infrared" else read_visible
         images = {target: read(args.frames[0])}
     with _busy("coding"):
-        coded = evaluation.code(codec, images, args.lmbda, args.reference_lmbda)
+        coded = evaluation.code(codec, images, args.lmbda, args.reference_lmbda, args.mode)
     write_whole(args.output, coded.data)
     rows = []
     for name, image in images.items():
-        own = evaluation.target_bytes(coded.data)
+        own = evaluation.target_bytes(coded.data, target)
         own = own if name == target else len(coded.data) - own
         height, width = image.shape[:2]
         quality = evaluation.psnr_image(image, getattr(coded.reconstruction, name))
         rows.append([name, f"{width}×{height}", str(own), f"{8 * own / (height * width):.4f}",
                      f"{quality:.2f}"])  # fmt: skip
     print(_table(["image", "size", "bytes", "bpp", "PSNR dB"], rows))
-    print(f"{args.output}: {len(coded.data)} bytes at λ = {args.lmbda:g}")
+    used = ""
+    if isinstance(codec, PairCodec) and pair_codec:
+        used = f", {_MODES[codec.mode_of(bitstream.unpack(coded.data)[0])]}"
+    print(f"{args.output}: {len(coded.data)} bytes at λ = {args.lmbda:g}{used}")
 
 
 def _decode(commands: Any) -> None:

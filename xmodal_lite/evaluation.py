@@ -32,7 +32,7 @@ from .config import Modality, check_lambda
 from .data import Pair, PairSource
 from .image_codec import ImageCodec, as_batch, pad, padded_size
 from .loss import psnr, rate_distortion
-from .pair_codec import Encoded, PairCodec, Reconstruction
+from .pair_codec import Encoded, Mode, PairCodec, Reconstruction
 from .pretrained import Codec, WeightsError, available, load_pretrained, load_weights, write_whole
 from .training import coefficient_bits
 
@@ -65,6 +65,7 @@ class Measurement:
         bpp: 8 · bytes per pixel of the coded image.
         psnr: dB, infinite for a perfect copy.
         reference: which reference encoder and decoder had; None for a codec without.
+        mode: what the file uses of it, as its encoder decided.
         total_bytes, total_bpp: the whole file; bits per pixel of the coded image here too, so
             that the reference's share is the difference.
         reference_psnr: dB, of the reference frame as decoded.
@@ -79,6 +80,7 @@ class Measurement:
     bpp: float
     psnr: float
     reference: ReferenceKind | None = None
+    mode: Mode | None = None
     total_bytes: int | None = None
     total_bpp: float | None = None
     reference_psnr: float | None = None
@@ -137,8 +139,11 @@ def psnr_image(a: np.ndarray, b: np.ndarray) -> float:
     return psnr(float(np.square(a.astype(np.int32) - b).mean()) / 255**2)
 
 
-def target_bytes(data: bytes) -> int:
+def target_bytes(data: bytes, target: Modality | None = None) -> int:
     """Bytes of a stream that its target image costs.
+
+    A file in which two images are coded without each other does not say which of them is meant;
+    ``target`` does, where it is given.
 
     The whole file, minus what only the reference is there for: its z and y sections with their
     own overhead (kind, length, CRC-32), its 8 bytes in the header and its 4 bytes in SYMBOLS. The
@@ -151,10 +156,11 @@ def target_bytes(data: bytes) -> int:
     """
     header, _ = unpack(data)
     reference_bytes = 0
-    if header.target is not None:
+    target = target or header.target
+    if target is not None:
         sizes = section_sizes(data)
         for image in header.images:
-            if image != header.target:
+            if image != target:
                 reference_bytes += sizes[f"{image}_z"] + sizes[f"{image}_y"]
                 reference_bytes += HEADER_ENTRY_BYTES + SYMBOL_CRC_BYTES
     return len(data) - reference_bytes
@@ -209,6 +215,7 @@ def measure_learned(
     reference: ReferenceKind = "true",
     other: Pair | None = None,
     estimate: bool = False,
+    mode: Mode | Literal["auto"] = "auto",
 ) -> Measurement:
     """Code one pair at one λ into a file, decode the file, measure.
 
@@ -217,6 +224,7 @@ def measure_learned(
             the file holds that frame, so a control is an honest file of its own.
         other: the other scene, for ``"other"``.
         estimate: also run the likelihoods.
+        mode: of a pair codec, see :meth:`PairCodec.compress`.
 
     Raises:
         EvaluationError: the file decodes to other images than the encoder promised.
@@ -230,7 +238,7 @@ def measure_learned(
         images[side] = reference_image(images[side], reference, others)
     elif reference != "true":
         raise ValueError(f"codec {name!r} has no reference; {reference!r} makes no sense for it")
-    data, promised = code(codec, images, lmbda)
+    data, promised = code(codec, images, lmbda, mode=mode)
     size, decoded = through_file(data, lambda read: decode(codec, read))
     for image in filter(None, (side, target)):
         if not np.array_equal(getattr(promised, image), getattr(decoded, image)):
@@ -239,7 +247,10 @@ def measure_learned(
                 "encoder promised"
             )
     height, width = images[target].shape[:2]
-    own = target_bytes(data)
+    own = target_bytes(data, target)
+    used = None
+    if isinstance(codec, PairCodec) and side is not None:
+        used = codec.mode_of(unpack(data)[0])
     return Measurement(
         codec=name,
         lmbda=float(lmbda),
@@ -248,10 +259,11 @@ def measure_learned(
         bpp=8 * own / (height * width),
         psnr=psnr_image(images[target], getattr(decoded, target)),
         reference=reference if side else None,
+        mode=used,
         total_bytes=size,
         total_bpp=8 * size / (height * width),
         reference_psnr=psnr_image(images[side], getattr(decoded, side)) if side else None,
-        estimate_bpp=estimate_bpp(codec, images, lmbda) if estimate else None,
+        estimate_bpp=estimate_bpp(codec, images, lmbda, used or "all") if estimate else None,
     )
 
 
@@ -260,6 +272,7 @@ def code(
     images: dict[str, np.ndarray],
     lmbda: float,
     reference_lmbda: float | None = None,
+    mode: Mode | Literal["auto"] = "auto",
 ) -> Encoded:
     """Stream and reconstruction of any codec, from uint8 images by modality.
 
@@ -268,7 +281,7 @@ def code(
     """
     if isinstance(codec, PairCodec):
         visible, infrared = images.get("visible"), images.get("infrared")
-        return codec.encode(visible, infrared, lmbda, reference_lmbda)
+        return codec.encode(visible, infrared, lmbda, reference_lmbda, mode)
     data = codec.compress(images[codec.modality], lmbda)
     return Encoded(data, decode(codec, data))
 
@@ -282,11 +295,14 @@ def decode(codec: Codec, data: bytes, only: Modality | None = None) -> Reconstru
 
 
 @torch.no_grad()
-def estimate_bpp(codec: Codec, images: dict[str, np.ndarray], lmbda: float) -> float:
+def estimate_bpp(
+    codec: Codec, images: dict[str, np.ndarray], lmbda: float, mode: Mode = "all"
+) -> float:
     """Bits per pixel of the target that the likelihoods promise, coefficients included.
 
     Args:
         images: uint8, by modality, as :meth:`PairCodec.compress` takes them.
+        mode: what is used of the reference, where the codec has one.
     """
     target = target_of(codec)
     device = next(codec.parameters()).device
@@ -297,8 +313,8 @@ def estimate_bpp(codec: Codec, images: dict[str, np.ndarray], lmbda: float) -> f
         bits = 0
     else:
         batches = padded_batches(codec, images)
-        out = codec(batches.get("visible"), batches.get("infrared"), weight)
-        bits = coefficient_bits(codec.config)
+        out = codec(batches.get("visible"), batches.get("infrared"), weight, mode)
+        bits = 0 if out["gamma"] is None else coefficient_bits(codec.config)
     rates = rate_distortion(out["x_hat"], out["x_hat"], out["likelihoods"], weight)
     padded = out["x_hat"].shape[-2] * out["x_hat"].shape[-1]
     pixels = images[target].shape[0] * images[target].shape[1]
@@ -358,12 +374,14 @@ class Contender:
         points: λ, or settings of a classical codec.
         codec: None for a classical one.
         references: which references a codec with a reference gets.
+        mode: of a codec with a reference, see :meth:`PairCodec.compress`.
     """
 
     name: str
     points: tuple[float, ...]
     codec: Codec | None = None
     references: tuple[ReferenceKind, ...] = ("true",)
+    mode: Mode | Literal["auto"] = "auto"
 
     @property
     def labels(self) -> list[str]:
@@ -393,6 +411,7 @@ def contenders(
     lambdas: Sequence[float] | None = None,
     references: Sequence[ReferenceKind] = ("true",),
     device: str | torch.device = "cpu",
+    mode: Mode | Literal["auto"] = "auto",
 ) -> list[Contender]:
     """The codecs of these names, loaded and checked before anything is measured.
 
@@ -400,6 +419,7 @@ def contenders(
         names: classical codecs, shipped weights, or names in ``weights``.
         weights: files by name; several files of one name (one model a λ) make one curve.
         lambdas: of the learned codecs; all five (or the one) that each was trained for if None.
+        references, mode: of the codecs with a reference.
 
     Raises:
         ValueError: an unknown or repeated name, or a λ that a codec was not trained for.
@@ -417,7 +437,7 @@ def contenders(
                     check_lambda(point, codec.config.lambdas)
                 referred = isinstance(codec, PairCodec) and codec.reference_codec is not None
                 kinds = tuple(references) if referred else ("true",)
-                found.append(Contender(name, points, codec, kinds))
+                found.append(Contender(name, points, codec, kinds, mode if referred else "auto"))
         elif name in baselines.CODECS:
             found.append(Contender(name, tuple(baselines.CODECS[name].settings)))
         else:
@@ -472,7 +492,7 @@ def evaluate(
                             measure_classical(c.name, pair, point, target)
                             if c.codec is None
                             else measure_learned(
-                                c.name, c.codec, pair, point, kind, other, estimate
+                                c.name, c.codec, pair, point, kind, other, estimate, c.mode
                             )
                         )
                         bar.update()

@@ -10,12 +10,12 @@ import torch
 from matplotlib.figure import Figure
 
 from . import explorer_page as html
-from .bitstream import section_sizes
+from .bitstream import section_sizes, unpack
 from .config import LATENT_STRIDE
 from .evaluation import code, padded_batches, psnr_image
 from .explorer_core import SECTIONS, Explorer, halved, lambda_control
 from .explorer_page import Control, Picture, View
-from .pair_codec import PairCodec, Reference
+from .pair_codec import PairCodec
 from .plots import INFRARED, THERMAL, VISIBLE, show_images
 
 
@@ -65,10 +65,8 @@ class BitsExplorer(Explorer):
         batches = padded_batches(codec, frames.images)
         weight = torch.tensor([lmbda], device=batches["infrared"].device)
         visible = codec.reference_codec(batches["visible"], weight)
-        reference = Reference(visible["x_hat"].clamp(0, 1), visible["hidden"], visible["y_coded"])
-        latent = codec.analyse(batches["infrared"], reference)[0]
-        side = reference.y_coded if codec.config.entropy_reference else None
-        infrared = codec.entropy(latent, weight, side)
+        mode = codec.mode_of(unpack(data)[0])
+        infrared = codec(batches["visible"], batches["infrared"], weight, mode)
         maps, rest = {}, {}
         for name, out in (("visible", visible), ("infrared", infrared)):
             likelihoods: Any = out["likelihoods"]

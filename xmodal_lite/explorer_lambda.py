@@ -85,7 +85,7 @@ class LambdaExplorer(Explorer):
         data, promised = code(codec, images, lmbda)
         infrared, decoded = images["infrared"], promised.infrared
         assert decoded is not None
-        own = target_bytes(data)
+        own = target_bytes(data, target_of(codec))
         return {
             "bytes": own,
             "bpp": 8 * own / infrared.size,

@@ -26,7 +26,7 @@ def rate_distortion(
     target: Tensor,
     likelihoods: dict[str, Tensor],
     lmbda: Tensor,
-    coefficient_bits: int = 0,
+    coefficient_bits: Tensor | int = 0,
 ) -> RateDistortion:
     """L = λ·D + R, Eq. 5 of the paper with everything counted that is sent: ŷ, ẑ, γ and β.
 
@@ -34,7 +34,7 @@ def rate_distortion(
         x_hat, target: (B, C, H, W).
         likelihoods: ``y`` and ``z``, probabilities of the quantised values.
         lmbda: (B,).
-        coefficient_bits: bits of γ and β per image, a constant.
+        coefficient_bits: bits of γ and β per image, a constant; or (B,), where not all send them.
     """
     pixels = target.shape[-2] * target.shape[-1]
     mse = (x_hat.float() - target).square().mean((1, 2, 3))

@@ -52,6 +52,8 @@ class TrainingConfig:
         reference_rate: peak rate of Adam on every weight that the reference runs through; they
             are then no longer Muon's, which would turn the noise that a branch at zero sees into
             full-size steps. None treats them like all others.
+        without_coefficients: share of crops that are coded in mode ``"space"``, without γ and β,
+            so that the other branches learn to do without them.
         only_reference: leave every weight that the baseline has as it is. Whatever the codec then
             gains over the baseline it started from, it gains through its reference branches.
         warmup: steps from zero to the peak.
@@ -73,6 +75,7 @@ class TrainingConfig:
     muon_rate: float = 0.02
     reference_rate: float | None = None
     only_reference: bool = False
+    without_coefficients: float = 0.0
     warmup: int = 200
     decay_from: float = 0.5
     clip: float = 1.0
@@ -90,6 +93,7 @@ class TrainingConfig:
             ("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0"),
             ("muon_rate", 0 <= self.muon_rate < math.inf, "0 or more"),
             ("reference_rate", 0 < (self.reference_rate or 1.0) < math.inf, "a number above 0"),
+            ("without_coefficients", 0 <= self.without_coefficients <= 1, "a share from 0 to 1"),
             ("warmup", _whole(self.warmup, 0), "a whole number of steps"),
             ("decay_from", 0 <= self.decay_from <= 1, "a share from 0 to 1"),
             ("clip", self.clip > 0, "a number above 0"),
@@ -116,6 +120,7 @@ def build_codec(
     stage: Stage,
     visible: str | Path | None = None,
     start: str | Path | None = None,
+    branches: str | Path | None = None,
 ) -> Codec:
     """The codec that a stage trains.
 
@@ -123,6 +128,8 @@ def build_codec(
         config: for ``"alone"`` its reference branches are switched off.
         visible: weights of the trained reference codec; stage ``"pair"`` needs them.
         start: weights to start from: the baseline's for ``"pair"``, any earlier run's otherwise.
+        branches: weights of a pair codec whose reference branches to take over; see
+            :meth:`PairCodec.take_branches`.
 
     Raises:
         ValueError: stage ``"pair"`` without the reference codec, or weights of another kind.
@@ -167,6 +174,18 @@ def build_codec(
                 ) from None
         else:
             raise ValueError(f"{start}: weights of another kind of codec than stage {stage!r}")
+    if branches is not None:
+        source = load_weights(branches)
+        if (
+            stage != "pair"
+            or not isinstance(source, PairCodec)
+            or not isinstance(codec, PairCodec)
+        ):
+            raise ValueError(f"{branches}: branches are for stage 'pair', from a pair codec")
+        try:
+            codec.take_branches(source)
+        except ValueError as error:
+            raise ValueError(f"{branches}: {error}") from None
     return codec
 
 
@@ -296,10 +315,23 @@ def draw_lambdas(config: TrainingConfig, lambdas: tuple[float, ...], step: int) 
     return drawn.clamp(low, high)
 
 
+def draw_sent(config: TrainingConfig, step: int) -> Tensor:
+    """Whether each crop of a step sends coefficients (batch,): 1 or 0."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_033 + step)
+    return (torch.rand(config.batch, generator=generator) >= config.without_coefficients).float()
+
+
 def run_codec(
-    codec: nn.Module, visible: Tensor, infrared: Tensor, lmbda: Tensor
+    codec: nn.Module,
+    visible: Tensor,
+    infrared: Tensor,
+    lmbda: Tensor,
+    sent: Tensor | None = None,
 ) -> RateDistortion:
     """Forward pass and loss of one batch, whatever the kind of codec.
+
+    Args:
+        sent: (B,), of a pair codec: see :meth:`PairCodec.forward`.
 
     Shapes:
         visible: (B, 3, s·H, s·W), infrared: (B, 1, H, W), lmbda: (B,)
@@ -308,11 +340,11 @@ def run_codec(
     if isinstance(plain, ImageCodec):
         target = visible if plain.modality == "visible" else infrared
         out = codec(target, lmbda)
-        bits = 0
+        bits: Any = 0
     else:
         target = infrared if plain.config.target == "infrared" else visible
-        out = codec(visible, infrared, lmbda)
-        bits = coefficient_bits(plain.config)
+        out = codec(visible, infrared, lmbda, sent=sent)
+        bits = coefficient_bits(plain.config) * (1 if sent is None else sent)
     return rate_distortion(out["x_hat"], target, out["likelihoods"], lmbda, bits)
 
 
@@ -402,7 +434,8 @@ class Trainer:
         accelerator: made here where not given: bfloat16 where the device has it.
 
     Raises:
-        ValueError: λ is drawn from beyond the codec's range.
+        ValueError: λ is drawn from beyond the codec's range, or coefficients are to be left out
+            of a codec that has no mode without them.
         TrainingError: the folder holds a run of another configuration or other data, or a
             checkpoint that is not whole.
         DataError: no usable pairs.
@@ -421,6 +454,11 @@ class Trainer:
         self.step = 0
         for lmbda in config.lmbda_range or ():
             check_lambda(lmbda, codec.config.lambdas)
+        if config.without_coefficients > 0 and "space" not in getattr(codec, "modes", ()):
+            raise ValueError(
+                f"without_coefficients is {config.without_coefficients}; expected 0 for a codec "
+                "that has no other reference branch than γ and β, or none"
+            )
         scale = codec.config.scale
         sources = [open_pairs(name, "train") for name in config.data]
         self.valid = [open_pairs(name, "valid") for name in config.data][0]
@@ -509,7 +547,10 @@ class Trainer:
         lmbda = draw_lambdas(self.config, self.codec.config.lambdas, self.step)
         lmbda = lmbda[rank * local : (rank + 1) * local].to(device)
         self.codec.train()
-        out = run_codec(self.model, visible.to(device), infrared.to(device), lmbda)
+        sent = None
+        if self.config.without_coefficients > 0:
+            sent = draw_sent(self.config, self.step)[rank * local : (rank + 1) * local].to(device)
+        out = run_codec(self.model, visible.to(device), infrared.to(device), lmbda, sent)
         loss = out.loss.mean()
         if not torch.isfinite(self.accelerator.reduce(loss.detach(), "sum")):
             raise self._diverged("loss", loss)
