@@ -19,13 +19,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xmodal_lite import LITE, load_pretrained, save_weights
 from xmodal_lite.benchmark import REFERENCE_SPEED, bench
 from xmodal_lite.data import PairSource, open_pairs
 from xmodal_lite.evaluation import REFERENCES, contenders, evaluate, save_results
-from xmodal_lite.pair_codec import PairCodec
+from xmodal_lite.pair_codec import Mode, PairCodec
 from xmodal_lite.scenes import render_scene
 
 HERE = Path(__file__).resolve().parent
@@ -71,11 +71,22 @@ class Bench:
         lambdas: Sequence[float] | None = None,
         weights: dict[str, list[str]] | None = None,
         limit: int | None = None,
+        mode: Mode | Literal["auto"] = "auto",
         **about: Any,
     ) -> None:
-        """Every codec on every pair at every λ, into ``name.json``."""
+        """Every codec on every pair at every λ, into ``name.json``.
+
+        Where the encoder decides what a file uses of its reference, the same codec that always
+        uses all of it is measured beside it.
+        """
         pairs = self.pairs(data)[:limit]
-        found = contenders(list(codecs), weights, ENDS if self.quick else lambdas)
+        found = contenders(list(codecs), weights, ENDS if self.quick else lambdas, mode=mode)
+        if mode == "auto":
+            found += [
+                replace(c, name=f"{c.name} (all)", mode="all")
+                for c in found
+                if isinstance(c.codec, PairCodec) and c.codec.config.uses_reference
+            ]
         self.save(name, pairs, evaluate(found, pairs, estimate=True), **about)
 
 
@@ -95,7 +106,10 @@ def rd_scenes(where: Bench) -> None:
 
 
 def controls(where: Bench) -> None:
-    """The pair codec with references that cannot help, at the lowest and a middle λ."""
+    """The pair codec with references that cannot help, at the lowest and a middle λ.
+
+    It must use them: what its encoder would decline says nothing about the reference.
+    """
     _wrong_references(where, "controls", "flir")
 
 
@@ -107,7 +121,7 @@ def controls_nir(where: Bench) -> None:
 def _wrong_references(where: Bench, name: str, data: str) -> None:
     pairs = where.pairs(data)
     lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
-    found = contenders(["pair", "alone"], None, lambdas, REFERENCES)
+    found = contenders(["pair", "alone"], None, lambdas, REFERENCES, mode="all")
     where.save(name, pairs, evaluate(found, pairs))
 
 
@@ -124,7 +138,7 @@ def coefficients(where: Bench) -> None:
             save_weights(other, path)
             weights[form] = [str(path)]
         lambdas = (LITE.lambdas[0], LITE.lambdas[2])
-        where.curves("coefficients", "flir", [*weights], lambdas, weights, limit=10)
+        where.curves("coefficients", "flir", [*weights], lambdas, weights, 10, "all")
 
 
 def from_runs(
@@ -138,12 +152,12 @@ def from_runs(
     missing = [path for paths in weights.values() for path in paths if not Path(path).is_file()]
     if missing:
         raise NotHere(f"no run {Path(missing[0]).parent.name}: results/training_log.md trains it")
-    where.curves(name, data, [*runs], None, weights, **about)
+    where.curves(name, data, [*runs], None, weights, mode="all", **about)
 
 
 def ablations(where: Bench) -> None:
     """Which branch is worth what, on near infrared: runs of equal length over one baseline."""
-    names = ("alone", "channel", "spatial", "pair")
+    names = ("alone", "channel", "spatial", "entropy", "both", "pair")
     from_runs(where, "ablations", "nir", {name: [f"ablation_{name}"] for name in names})
 
 

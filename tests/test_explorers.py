@@ -11,10 +11,12 @@ import pytest
 import torch
 from helpers import ALONE, frames, run_python, tiny_pair_codec
 
+from xmodal_lite.bitstream import unpack
 from xmodal_lite.data import Pair
 from xmodal_lite.evaluation import psnr_image, target_bytes
 from xmodal_lite.explorer_attention import _by_token, attention_maps, window_start
 from xmodal_lite.explorer_core import Explorer
+from xmodal_lite.explorer_lambda import USES
 from xmodal_lite.explorers import (
     affine_explorer,
     attention_explorer,
@@ -107,13 +109,16 @@ def cut(image: np.ndarray, height: int, width: int) -> np.ndarray:
 def test_lambda_states_are_the_numbers_of_real_files():
     codec, baseline = codecs()
     states = explorer("lambda").states
+    text = explorer("lambda").html()
+    assert all(USES[state["mode"]] in text for state in states)
     assert len(states) == 2 * len(LAMBDAS) * 2  # pairs, λ, references
     state = next(s for s in states if s["reference"] == "mirrored" and s["lmbda"] == 4096)
     visible, infrared = cut(pairs()[0].visible, 128, 256), cut(pairs()[0].infrared, 64, 128)
     coded = codec.encode(visible[:, ::-1].copy(), infrared, 4096)
     alone = baseline.encode(None, infrared, 4096)
     assert state["file_bytes"] == len(coded.data) == sum(state["sections"].values())
-    assert state["bytes"] == target_bytes(coded.data)
+    assert state["bytes"] == target_bytes(coded.data, "infrared")
+    assert state["mode"] == codec.mode_of(unpack(coded.data)[0])
     assert state["bpp"] == 8 * state["bytes"] / infrared.size
     assert state["psnr"] == psnr_image(infrared, coded.reconstruction.infrared)
     assert state["alone_bytes"] == len(alone.data)

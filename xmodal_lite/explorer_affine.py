@@ -62,7 +62,7 @@ class AffineExplorer(Explorer):
                 codec.feature_decoder.register_forward_pre_hook(lambda _, x: seen.append(x[0])),
             ]
             try:
-                data, decoded = code(codec, frames.images, lmbda)
+                data, decoded = code(codec, frames.images, lmbda, mode="all")
             finally:
                 for hook in hooks:
                     hook.remove()

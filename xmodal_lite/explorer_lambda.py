@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from . import explorer_page as html
-from .bitstream import section_sizes
+from .bitstream import section_sizes, unpack
 from .evaluation import (
     REFERENCES,
     ReferenceKind,
@@ -25,6 +25,13 @@ from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec
 from .plots import CODEC_STYLES, THERMAL, show_images, signed
 from .pretrained import Codec
+
+USES = {
+    "none": "The encoder <b>declined</b> it: the infrared part is coded by itself.",
+    "space": "The encoder used it without sending γ and β.",
+    "all": "The encoder used all of it.",
+}
+"""What a file's mode says of its reference, for readers."""
 
 ERROR_TOP = 32
 """Grey levels at which an error map is brightest."""
@@ -92,6 +99,7 @@ class LambdaExplorer(Explorer):
             "psnr": psnr_image(infrared, decoded),
             "file_bytes": len(data),
             "sections": section_sizes(data),
+            "mode": codec.mode_of(unpack(data)[0]) if isinstance(codec, PairCodec) else "none",
             "_decoded": decoded,
         }
 
@@ -141,7 +149,7 @@ class LambdaExplorer(Explorer):
             f"<b>{record['psnr']:.2f} dB</b>, without {record['alone_bpp']:.3f} bpp and "
             f"{record['alone_psnr']:.2f} dB. The reference changes the infrared part by "
             f"{signed(more, '+.1f')} % bytes and "
-            f"{signed(record['psnr'] - record['alone_psnr'])} dB."
+            f"{signed(record['psnr'] - record['alone_psnr'])} dB. {USES[record['mode']]}"
         )
         return View(status, parts)
 
@@ -196,6 +204,7 @@ class LambdaExplorer(Explorer):
                 r["pair"],
                 f"{r['lmbda']:g}",
                 r["reference"],
+                r["mode"],
                 f"{r['bytes']:,}",
                 f"{r['bpp']:.3f}",
                 f"{r['psnr']:.2f}",
@@ -205,7 +214,7 @@ class LambdaExplorer(Explorer):
             )
             for r in self._records.values()
         ]
-        head = ["pair", "λ", "reference", "bytes", "bpp", "dB"]
+        head = ["pair", "λ", "reference", "mode", "bytes", "bpp", "dB"]
         return html.table(
             [*head, "bytes without", "bpp without", "dB without"], rows, "Every state"
         )
