@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from xmodal_lite.bitstream import Header, pack, required_sections, section_sizes
+from xmodal_lite.evaluation import bd_table, load_measurements
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -123,6 +124,22 @@ def test_the_welcome_page_says_the_minutes_that_a_chapter_says():
         minutes = re.search(r"\*\*It takes\*\* (\d+) minutes", notebook(path).cells[0].source)
         row = next(line for line in welcome.splitlines() if f"]({path.stem})" in line)
         assert minutes and row.endswith(f"| {minutes[1]} |"), f"{path.stem}: {row}"
+
+
+def test_pages_quote_measurements_that_there_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    known = importlib.import_module("measured").numbers()
+    quoted = {
+        name
+        for path in BOOK.glob("*.md")
+        for name in re.findall(r"\{\{ *(\w+) *\}\}", path.read_text(encoding="utf-8"))
+    }
+    assert quoted and quoted <= known.keys()
+    for name, text in known.items():
+        assert re.fullmatch(r"[+−]?\d+(\.\d+)?", text), f"{name} is {text}"
+    records = load_measurements(ROOT / "results" / "rd.json")
+    rates = {r.codec: r for r in bd_table(records, "alone")}
+    assert known["rate_flir"] == f"{rates['pair'].mean.rate:+.1f}".replace("-", "−")
 
 
 def test_system_maps_are_those_that_the_script_draws():

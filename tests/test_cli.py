@@ -42,7 +42,7 @@ def house(tmp_path_factory) -> Path:
     save_weights(alone, folder / "alone.safetensors")
     save_weights(tiny_image_codec("visible"), folder / "visible.safetensors")
     codec = load_weights(folder / "pair.safetensors")
-    (folder / "pair.xmc").write_bytes(codec.compress(visible, infrared, 512))
+    (folder / "pair.xmc").write_bytes(codec.compress(visible, infrared, 512, mode="all"))
     return folder
 
 
@@ -90,7 +90,7 @@ def test_a_pair_goes_in_and_comes_back_as_the_encoder_said(run, house, tmp_path)
     )  # fmt: skip
     assert (code, err) == (0, "")
     visible, infrared = frames(40, 50)
-    own = target_bytes(data)
+    own = target_bytes(data, "infrared")
     for name, image, size in (
         ("visible", visible, len(data) - own),
         ("infrared", infrared, own),
@@ -164,6 +164,38 @@ def test_info_tells_what_the_file_holds(run, house, shipped):
     assert {name: int(size) for name, size in rows.items()} == section_sizes(data)
     shares = re.findall(r"^\w+ +\d+ +([\d.]+) +[\d.]+$", out, re.M)
     assert sum(map(float, shares)) == pytest.approx(100, abs=0.5)
+
+
+MODES = {
+    "none": ("the reference is not used", ", coded by itself", "none"),
+    "space": ("the reference is used without coefficients", ", the target", "none"),
+    "all": ("the reference is used", ", the target", "int8"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_can_be_asked_for_and_is_told(mode, run, tmp_path):
+    said, role, coefficients = MODES[mode]
+    code, out, _ = encode(run, "--mode", mode, output=tmp_path / "a.xmc")
+    assert code == 0 and out.rstrip().endswith(said)
+    _, out, _ = run("info", tmp_path / "a.xmc")
+    assert f"infrared: 50×40 at λ = 1024{role}\n" in out
+    assert f"coefficients {coefficients}\n" in out
+    target = ("-o", tmp_path, "--weights", "pair.safetensors", "--only", "infrared")
+    assert run("decode", tmp_path / "a.xmc", *target)[0] == 0
+
+
+def test_the_mode_that_costs_least_is_taken_unless_one_is_asked_for(run, tmp_path):
+    files = {}
+    for mode in ("auto", *MODES):
+        assert encode(run, "--mode", mode, output=tmp_path / f"{mode}.xmc")[0] == 0
+        files[mode] = (tmp_path / f"{mode}.xmc").read_bytes()
+    assert encode(run, output=tmp_path / "plain.xmc")[0] == 0
+    assert (tmp_path / "plain.xmc").read_bytes() == files.pop("auto") in files.values()
+    assert len({*files.values()}) == 3
+    code, _, err = run("encode", "infrared.png", "-o", tmp_path / "b.xmc", "--weights",
+                       "alone.safetensors", "--mode", "all")  # fmt: skip
+    assert code == 2 and "mode 'all'; expected auto or one of none" in err
 
 
 def test_info_says_when_the_weights_are_not_shipped(run, house, monkeypatch, tmp_path):

@@ -653,7 +653,8 @@ def _info(commands: Any) -> None:
         _run_info,
         "Print what an .xmc file holds, without decoding it. Sizes in pixels, λ, the context "
         "model, and bytes per section; bpp is per pixel of the image that a section belongs to, "
-        "of the target where it belongs to both.",
+        "of the target where it belongs to both (of the infrared image where neither refers to "
+        "the other).",
     )
     command.add_argument("file", type=Path)
 
@@ -667,14 +668,15 @@ def _run_info(args: argparse.Namespace) -> None:
     for name in header.images:
         height, width = getattr(header, f"{name}_size")
         pixels[name] = height * width
-        role = "" if header.target is None else (
-            ", the target" if header.target == name else ", the reference")  # fmt: skip
+        role = ", the target" if header.target == name else ", the reference"
+        if header.target is None:
+            role = ", coded by itself" if len(header.images) > 1 else ""
         print(f"{name}: {width}×{height} at λ = {getattr(header, f'{name}_lmbda'):g}{role}")
     shipped = _shipped_by(header.fingerprint)
     print(f"context {header.context}, coefficients {header.coefficient_format}")
     print(f"weights {header.fingerprint.hex()}, " + (
         f"shipped as {shipped!r}" if shipped else "none of the shipped ones"))  # fmt: skip
-    shared = pixels[header.target or header.images[0]]
+    shared = pixels[header.target or header.images[-1]]
     rows = []
     for name, size in sizes.items():
         bpp = 8 * size / pixels.get(name.partition("_")[0], shared)

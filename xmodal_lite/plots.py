@@ -71,6 +71,8 @@ CODEC_STYLES = {
     "minnen": CodecStyle("Minnen 2018", "#009E73", "D"),
     "channel": CodecStyle("channel alignment only", "#56B4E9", "^"),
     "spatial": CodecStyle("spatial alignment only", "#CC79A7", "v"),
+    "entropy": CodecStyle("entropy context only", "#900000", "<"),
+    "both": CodecStyle("channel and space (the paper)", "#7A3FF2", ">"),
     "visible": CodecStyle("visible codec", "#1D2733", "P"),
     "hevc": CodecStyle("HEVC intra (BPG)", "#D55E00", "o", "--"),
     "av1": CodecStyle("AV1 intra", "#332288", "D", "--"),

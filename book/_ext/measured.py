@@ -1,0 +1,81 @@
+"""Numbers of `results/` for pages that run no code: `{{ rate_flir }}` in their text.
+
+Each is computed when the book is built, so that no page can quote a measurement that is not there.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+from xmodal_lite.evaluation import Measurement, bd_table, load_measurements
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """With its sign, a real minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def mean(records: list[Measurement], field: str, codec: str, lmbda: float) -> float:
+    """Over images, at one λ."""
+    chosen = [r for r in records if r.codec == codec and r.lmbda == lmbda]
+    return statistics.fmean(getattr(r, field) for r in chosen)
+
+
+def cost(records: list[Measurement], codec: str, lmbda: float) -> float:
+    """Mean of λ·D + R over images."""
+    chosen = [r for r in records if r.codec == codec and r.lmbda == lmbda]
+    return statistics.fmean(lmbda * 10 ** (-r.psnr / 10) + r.bpp for r in chosen)
+
+
+def numbers(results: Path = RESULTS) -> dict[str, str]:
+    """What pages may quote, ready to print.
+
+    Returns:
+        ``rate_*`` (%) and ``psnr_*`` (dB): the pair codec against the same network without its
+        reference, on ``flir``, ``nir`` and ``scenes``; ``must_*`` (%): the same codec where it
+        must use its reference. ``wire_bytes``, ``wire_rate`` (%) and ``wire_psnr`` (dB): γ and β
+        in 8 bits against float32, at λ = 256. ``shared_512`` and ``shared_2048`` (%): cost of one
+        model for every λ against one for this λ. ``serial_seconds``, ``parallel_seconds``:
+        entropy decoding of `paper` and of `pair`.
+    """
+    found = {}
+    for name, stem in (("flir", "rd"), ("nir", "rd_nir"), ("scenes", "rd_scenes")):
+        rows = {r.codec: r for r in bd_table(load_measurements(results / f"{stem}.json"), "alone")}
+        found[f"rate_{name}"] = signed(rows["pair"].mean.rate)
+        found[f"psnr_{name}"] = signed(rows["pair"].mean.psnr, 2)
+        found[f"must_{name}"] = signed(rows["pair (all)"].mean.rate)
+    wire = load_measurements(results / "coefficients.json")
+    bytes_, psnr = (
+        [mean(wire, field, form, 256) for form in ("float32", "int8")]
+        for field in ("bytes", "psnr")
+    )
+    found["wire_bytes"] = signed(bytes_[1] - bytes_[0], 0)
+    found["wire_rate"] = signed(100 * (bytes_[1] / bytes_[0] - 1), 2)
+    found["wire_psnr"] = signed(psnr[1] - psnr[0], 3)
+    shared = load_measurements(results / "variable_rate.json")
+    for lmbda in (512, 2048):
+        change = cost(shared, "gained", lmbda) / cost(shared, "single", lmbda) - 1
+        found[f"shared_{lmbda}"] = signed(100 * change)
+    speed = json.loads((results / "speed.json").read_text())["records"]
+    for key, codec in (("serial_seconds", "paper"), ("parallel_seconds", "pair")):
+        (record,) = (r for r in speed if r["codec"] == codec)
+        (stage,) = (s for s in record["stages"] if s["stage"] == "entropy decode")
+        found[key] = f"{stage['seconds']:.2f}"
+    return found
+
+
+def add(app: Sphinx, config: Config) -> None:
+    """Hand them to MyST, beside the substitutions of the configuration."""
+    config.myst_substitutions = {**numbers(), **(config.myst_substitutions or {})}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Before MyST reads its configuration."""
+    app.connect("config-inited", add)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
