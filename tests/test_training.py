@@ -647,9 +647,18 @@ def test_only_the_reference_branches_move_when_the_baseline_is_held(
 ):
     start = alone_run[1] / "weights.safetensors"
     codec = build_codec(TINY, "pair", visible_weights, start)
+    skip = codec.feature_decoder.blocks[0].skip
+    for parameter in skip.parameters():  # as an earlier run may have left it
+        torch.nn.init.normal_(parameter)
     config = schedule(pairs, stage="pair", reference_rate=1e-3, only_reference=True)
     after = dict(trainer(codec, config, tmp_path).run().named_parameters())
     baseline = load_weights(start)
+    images = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 64, 64), torch.tensor([700.0])
+    with torch.no_grad():
+        without = codec.eval()(*images, mode="none")["x_hat"]
+        assert torch.allclose(without, baseline(*images)["x_hat"], atol=1e-5)
+        assert not torch.allclose(without, codec(*images)["x_hat"], atol=1e-3)
+    assert skip.weight[:, TINY.feature_channels :].abs().sum() > 0
     for name, before in baseline.named_parameters():
         if not name.endswith("quantiles"):
             own = after[name][tuple(slice(side) for side in before.shape)]

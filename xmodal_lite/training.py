@@ -276,19 +276,31 @@ def _baseline_shapes(codec: PairCodec) -> dict[str, torch.Size]:
 def hold_baseline(codec: nn.Module) -> None:
     """No gradient for what the baseline has; of weights with more input channels, the new ones.
 
+    The skip around the feature decoder's first block is new too, but the baseline's own features
+    run through it: what it does to them is set to nothing, and held. So mode ``"none"`` stays the
+    baseline, and no other mode can gain by it.
+
     Raises:
         ValueError: a codec without a reference.
     """
     touched = _reference_weights(codec)
     if not isinstance(codec, PairCodec) or not touched:
         raise ValueError("only_reference is True; expected a codec with a reference")
-    shapes = _baseline_shapes(codec)
+    held: dict[str, torch.Size] = _baseline_shapes(codec)
+    skip: Any = codec.feature_decoder.blocks[0].skip
+    if skip is not None:
+        F = codec.config.feature_channels
+        with torch.no_grad():
+            skip.weight[:, :F] = nn.init.dirac_(torch.empty_like(skip.weight[:, :F]))
+            skip.bias.zero_()
+        held["feature_decoder.blocks.0.skip.weight"] = skip.weight[:, :F].shape
+        held["feature_decoder.blocks.0.skip.bias"] = skip.bias.shape
     for name, parameter in codec.named_parameters():
         if name not in touched:
             parameter.requires_grad_(False)
-        elif name in shapes and parameter.requires_grad:
+        elif name in held and parameter.requires_grad:
             new = torch.ones_like(parameter)
-            new[tuple(slice(side) for side in shapes[name])] = 0
+            new[tuple(slice(side) for side in held[name])] = 0
             parameter.register_hook(lambda gradient, new=new: gradient * new.to(gradient.device))
 
 
