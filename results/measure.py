@@ -185,19 +185,27 @@ def speed(where: Bench) -> None:
 
 
 def training(where: Bench) -> None:
-    """Loss and validation curves of the runs behind the shipped weights, thinned to 300 rows."""
+    """Loss and validation curves of the runs behind the shipped weights, thinned to 300 rows.
+
+    Earlier runs that are no longer here keep the rows that they have.
+    """
     if not any(where.runs.glob("*/train.csv")):
         raise NotHere(f"{where.runs} holds no training runs")
     for source, target in (("train.csv", "training.csv"), ("valid.csv", "validation.csv")):
-        rows = []
-        for path in sorted(where.runs.glob(f"*/{source}")):
+        found = sorted(where.runs.glob(f"*/{source}"))
+        here = {path.parent.name for path in found}
+        rows: list[dict[str, Any]] = []
+        if (where.out / target).exists():
+            with (where.out / target).open(newline="") as file:
+                rows += [row for row in csv.DictReader(file) if row["run"] not in here]
+        for path in found:
             with path.open(newline="") as file:
                 run = [{"run": path.parent.name} | row for row in csv.DictReader(file)]
             rows += _thinned(run) if source == "train.csv" else run
         with (where.out / target).open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(sorted(rows, key=lambda row: row["run"]))
 
 
 def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]]:
