@@ -28,9 +28,11 @@ from xmodal_lite.bitstream import Header, Section, pack, section_sizes, unpack
 from xmodal_lite.config import LITE
 from xmodal_lite.data import Pair
 from xmodal_lite.evaluation import (
+    PUBLISHED,
     Contender,
     EvaluationError,
     Measurement,
+    bd_by_image,
     bd_delta,
     bd_table,
     contenders,
@@ -42,16 +44,13 @@ from xmodal_lite.evaluation import (
     psnr_image,
     reference_image,
     save_results,
+    shared_detail,
+    speed_table,
     target_bytes,
 )
 from xmodal_lite.image_codec import ImageCodec
 from xmodal_lite.pair_codec import PairCodec, Reconstruction
 from xmodal_lite.pretrained import WeightsError, load_weights, save_weights
-
-# Curves of Lu et al. 2022 on FLIR infrared (bpp, dB), and the deltas known for them
-LU = ((0.0923, 32.283), (0.1384, 33.382), (0.2013, 34.378), (0.3097, 35.390))
-MINNEN = ((0.0986, 32.148), (0.1436, 33.262), (0.2117, 34.323), (0.3180, 35.323))
-BPG = ((0.1188, 32.272), (0.1550, 33.034), (0.2048, 33.799), (0.3010, 34.740))
 
 
 def scene(seed: int = 0, height: int = 66, width: int = 70) -> Pair:
@@ -273,6 +272,13 @@ def test_reference_images_are_what_their_names_say():
         reference_image(image, "upside down")
 
 
+def test_shared_detail_knows_neither_sign_nor_level():
+    visible = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    grey = torch.nn.functional.avg_pool2d(visible.mean(1, keepdim=True), 2)
+    assert shared_detail(visible, 0.8 - grey / 2) == pytest.approx(1, abs=1e-4)
+    assert shared_detail(visible.roll((32, 64), (2, 3)), grey) < 0.2
+
+
 def test_a_codec_without_reference_takes_no_control(baseline):
     with pytest.raises(ValueError, match="'alone' has no reference"):
         measure_learned("alone", baseline, scene(), 1024, "blank")
@@ -349,6 +355,7 @@ def test_mean_curves_average_over_images_and_rise():
     (first, second) = mean_curves(records)["a"]
     assert (first["point"], first["bpp"], first["psnr"], first["images"]) == (1, 0.2, 22, 2)
     assert (second["bpp"], second["psnr"]) == (pytest.approx(0.3), 35)
+    assert second["bytes"] == 3000
 
 
 def test_mean_curves_want_the_same_images_at_every_point():
@@ -361,10 +368,11 @@ def test_mean_curves_want_the_same_images_at_every_point():
 
 @pytest.mark.parametrize("method", ["pchip", "akima"])
 def test_deltas_of_published_curves_are_those_known(method):
-    against_minnen = bd_delta(MINNEN, LU, method=method)
+    lu, minnen, bpg = (PUBLISHED[name] for name in ("pair", "minnen", "hevc"))
+    against_minnen = bd_delta(minnen, lu, method=method)
     assert against_minnen.rate == pytest.approx(-7.5, abs=0.15)
     assert against_minnen.psnr == pytest.approx(0.21, abs=0.01)
-    assert bd_delta(BPG, LU, method=method).rate == pytest.approx(-21.6, abs=0.2)
+    assert bd_delta(bpg, lu, method=method).rate == pytest.approx(-21.6, abs=0.2)
 
 
 def test_half_the_bits_are_minus_fifty_percent_and_a_decibel_is_a_decibel():
@@ -423,6 +431,8 @@ def test_the_table_has_the_spread_and_names_what_cannot_be_compared():
     assert row.images == 4 and row.apart == ("far",)
     assert row.rate_quartiles == pytest.approx((-27.5, -15, -7.5))
     assert row.psnr_quartiles[0] >= 0
+    single = bd_by_image(records, "test", "anchor")
+    assert single["b"].rate == pytest.approx(-20) and math.isnan(single["far"].rate)
     (swapped,) = bd_table(records, "test")
     assert swapped.anchor == "test" and swapped.rate_quartiles[1] > 0
     with pytest.raises(ValueError, match="anchor 'hevc' was not measured; there are anchor, test"):
@@ -476,6 +486,20 @@ def test_a_file_without_measurements_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match="bad.json: no measurements"):
         load_measurements(path)
+
+
+def test_a_speed_table_has_a_column_for_each_codec(tmp_path):
+    record = {"codec": "pair", "height": 100, "width": 50, "multiply_adds": 1.2e10}
+    record |= {"parameters": 5_700_000, "reference_parameters": 2_500_000}
+    record["stages"] = [{"stage": "synthesis", "seconds": 1.234}]
+    path = tmp_path / "speed.json"
+    save_results(path, [record], "bench")
+    head, rows = speed_table(path, ["entropy decode", "synthesis"])
+    assert head == ["", "`pair`"]
+    assert [row[1] for row in rows] == ["3.2 + 2.5", "2,400", "", "1.23 s"]
+    save_results(path, [{"codec": "pair"}], "bench")
+    with pytest.raises(ValueError, match="speed.json: no measurements of speed"):
+        speed_table(path, ["synthesis"])
 
 
 def test_the_commit_is_that_of_this_code_only(tmp_path, monkeypatch):

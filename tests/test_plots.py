@@ -126,6 +126,7 @@ def test_images_without_their_captions_are_an_error():
 
 def test_signed_numbers_carry_a_real_minus():
     assert [plots.signed(-0.5), plots.signed(2, "+,")] == ["−0.50", "+2"]
+    assert plots.signed(float("nan")) == "–"
 
 
 def test_maps_share_one_colour_scale_and_marks_count_from_the_middle():
@@ -169,3 +170,16 @@ def test_rate_distortion_axes_carry_their_units_and_curves_their_style():
     jpeg, pair = axes.lines
     assert (jpeg.get_color(), jpeg.get_linestyle()) == (plots.codec_colour("jpeg"), "--")
     assert pair.get_label() == "λ from 256 to 512"
+
+
+def test_changes_stand_side_by_side_around_a_line_at_zero():
+    axes = plt.subplots()[1]
+    plots.plot_changes(axes, ["true", "blank"], {"256": [-2, 1], "1024": [-3, 0.5]}, written=True)
+    low, high = axes.containers[:2]
+    assert [bar.get_height() for bar in high] == [-3, 0.5]
+    assert low[0].get_x() + low[0].get_width() < high[0].get_x()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["true", "blank"]
+    assert [text.get_text() for text in axes.texts] == ["−2.0", "+1.0", "−3.0", "+0.5"]
+    assert axes.lines[0].get_ydata() == [0, 0]
+    with pytest.raises(ValueError, match="groups of 1 values; expected up to 3 groups of 2"):
+        plots.plot_changes(axes, "ab", {"256": [1]})

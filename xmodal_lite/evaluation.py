@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from . import baselines
@@ -499,6 +501,23 @@ def evaluate(
     return records
 
 
+def shared_detail(visible: Tensor, infrared: Tensor) -> float:
+    """How much detail two frames share: 0 where none, 1 where all, whatever its sign.
+
+    Detail is what a Gaussian blur of 3 pixels takes away (chapter 1); the result is the mean
+    |correlation| of both frames' over blocks of 16×16 infrared pixels. Of frames that have
+    nothing to do with each other it is not quite 0: compare with a frame moved aside.
+
+    Shapes:
+        visible (1, 3, 2·H, 2·W), infrared (1, 1, H, W).
+    """
+    grey = F.avg_pool2d(visible.mean(1, keepdim=True), 2)  # (1, 1, H, W)
+    fine = [x - gaussian_blur(x, [19, 19], [3.0, 3.0]) for x in (grey, infrared)]
+    blocks = [F.unfold(x, 16, stride=16) for x in fine]  # (1, 256, blocks)
+    a, b = (x - x.mean(1, keepdim=True) for x in blocks)
+    return float(F.cosine_similarity(a, b, 1).abs().mean())
+
+
 # --- curves and Bjøntegaard deltas ---------------------------------------------------------------
 
 
@@ -506,8 +525,8 @@ def mean_curves(records: Iterable[Measurement]) -> dict[str, list[dict[str, floa
     """Each codec's mean over images at each of its points, lowest rate first.
 
     Returns:
-        By label: ``point`` (λ or setting), ``bpp``, ``psnr`` (dB), ``images``, and the mean
-        ``total_bpp`` and ``estimate_bpp`` where there are any.
+        By label: ``point`` (λ or setting), ``bytes``, ``bpp``, ``psnr`` (dB), ``images``, and the
+        mean ``total_bpp`` and ``estimate_bpp`` where there are any.
 
     Raises:
         ValueError: the points of one codec were measured on different images.
@@ -523,7 +542,7 @@ def mean_curves(records: Iterable[Measurement]) -> dict[str, list[dict[str, floa
         rows = []
         for point, group in points.items():
             row: dict[str, float] = {"point": point, "images": len(group)}
-            for name in ("bpp", "psnr", "total_bpp", "estimate_bpp"):
+            for name in ("bytes", "bpp", "psnr", "total_bpp", "estimate_bpp"):
                 values = [getattr(record, name) for record in group]
                 if None not in values:
                     row[name] = statistics.fmean(values)
@@ -564,6 +583,14 @@ class BDRow:
 
 Curve = Sequence[tuple[float, float]]
 """(bpp, PSNR in dB) of one codec, in any order."""
+
+PUBLISHED: dict[str, Curve] = {
+    "pair": ((0.0923, 32.283), (0.1384, 33.382), (0.2013, 34.378), (0.3097, 35.390)),
+    "minnen": ((0.0986, 32.148), (0.1436, 33.262), (0.2117, 34.323), (0.3180, 35.323)),
+    "hevc": ((0.1188, 32.272), (0.1550, 33.034), (0.2048, 33.799), (0.3010, 34.740)),
+}
+"""Released points of Lu et al. 2022 on FLIR infrared frames: their own codec with reference,
+Minnen et al. 2018, and BPG. Other frames than ours, so only distances compare."""
 
 
 def bd_delta(
@@ -628,6 +655,31 @@ def _rising(curve: Curve, bpp_range: tuple[float, float] | None, method: str) ->
     return front([*inside, *ends])
 
 
+def bd_by_image(
+    records: Iterable[Measurement],
+    test: str,
+    anchor: str,
+    bpp_range: tuple[float, float] | None = None,
+    method: str = "pchip",
+) -> dict[str, Delta]:
+    """:func:`bd_delta` of one label against another on each image by itself, by image name.
+
+    Raises:
+        ValueError: the two were measured on different images.
+    """
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {test: {}, anchor: {}}
+    for record in records:
+        if record.label in curves:
+            points = curves[record.label].setdefault(record.pair, [])
+            points.append((record.bpp, record.psnr))
+    if curves[test].keys() != curves[anchor].keys():
+        raise ValueError(f"{test} and {anchor} were measured on different images")
+    return {
+        pair: bd_delta(curves[anchor][pair], points, bpp_range, method)
+        for pair, points in curves[test].items()
+    }
+
+
 def bd_table(
     records: Sequence[Measurement],
     anchor: str | None = None,
@@ -646,25 +698,17 @@ def bd_table(
     anchor = next(iter(means), "") if anchor is None else anchor
     if anchor not in means:
         raise ValueError(f"anchor {anchor!r} was not measured; there are {', '.join(means)}")
-    single: dict[str, dict[str, list[tuple[float, float]]]] = {label: {} for label in means}
-    for record in records:
-        single[record.label].setdefault(record.pair, []).append((record.bpp, record.psnr))
     rows = []
     for label, curve in means.items():
         if label == anchor:
             continue
-        if single[label].keys() != single[anchor].keys():
-            raise ValueError(f"{label} and {anchor} were measured on different images")
+        deltas = bd_by_image(records, label, anchor, bpp_range, method)
         mean = bd_delta(
             [(row["bpp"], row["psnr"]) for row in means[anchor]],
             [(row["bpp"], row["psnr"]) for row in curve],
             bpp_range,
             method,
         )
-        deltas = {
-            pair: bd_delta(single[anchor][pair], points, bpp_range, method)
-            for pair, points in single[label].items()
-        }
         compared = [d for d in deltas.values() if not math.isnan(d.rate + d.psnr)]
         rows.append(
             BDRow(
@@ -763,3 +807,31 @@ def load_measurements(path: str | Path) -> list[Measurement]:
         return [Measurement.from_dict(r) for r in json.loads(Path(path).read_text())["records"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no measurements ({error})") from None
+
+
+def speed_table(
+    path: str | Path, stages: Sequence[str]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Head and rows of a table, one column a codec, from a file of `benchmark.bench`'s records.
+
+    Rows are parameters (of the target's codec + of the reference's, millions), multiply-adds per
+    target pixel (thousands) and the seconds of each stage, empty where a codec has no such stage.
+
+    Raises:
+        ValueError: not such a file.
+        OSError: it cannot be read.
+    """
+    try:
+        records = json.loads(Path(path).read_text())["records"]
+        columns = [("parameters, millions", "multiply-adds a pixel, thousands", *stages)]
+        for record in records:
+            seconds = {s["stage"]: f"{s['seconds']:.2f} s" for s in record["stages"]}
+            reference = record["reference_parameters"]
+            size = f"{(record['parameters'] - reference) / 1e6:.1f} + {reference / 1e6:.1f}"
+            work = record["multiply_adds"] / (record["height"] * record["width"]) / 1e3
+            timed = (seconds.get(stage, "") for stage in stages)
+            columns.append((size, f"{work:,.0f}", *timed))
+        head = ["", *(f"`{record['codec']}`" for record in records)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no measurements of speed ({error!r})") from None
+    return head, list(zip(*columns, strict=True))

@@ -6,7 +6,7 @@ axes and leave `plt.show()` to the caller; `use_style()` is the only one that ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -242,8 +242,8 @@ def show_maps(
 
 
 def signed(number: float, form: str = "+.2f") -> str:
-    """A number for text and labels, in a format of Python's, with a real minus sign."""
-    return format(number, form).replace("-", "−")
+    """A number for text and labels, in a format of Python's, with a real minus; a dash if NaN."""
+    return "–" if np.isnan(number) else format(number, form).replace("-", "−")
 
 
 # --- rate and distortion -------------------------------------------------------------------------
@@ -271,3 +271,41 @@ def plot_rate_distortion(
         "label": style.label,
     }
     axes.plot(bpp, psnr, **{**look, **line})
+
+
+CHANGE_COLOURS = (CODEC_STYLES["pair"].colour, "#56B4E9", "#1D2733")
+
+
+def plot_changes(
+    axes: Axes,
+    names: Iterable[object],
+    groups: Mapping[str, Sequence[float]],
+    written: bool = False,
+) -> None:
+    """Changes as bars up and down from a line at zero, one bar a group at each name.
+
+    Args:
+        names: on the horizontal axis.
+        groups: by legend label, up to three; each has one value a name.
+        written: the value stands at its bar.
+
+    Raises:
+        ValueError: another number of values than of names, or more groups than colours.
+    """
+    ticks = [str(name) for name in names]
+    if len(groups) > len(CHANGE_COLOURS) or any(len(v) != len(ticks) for v in groups.values()):
+        sizes = ", ".join(str(len(values)) for values in groups.values())
+        most = len(CHANGE_COLOURS)
+        raise ValueError(f"groups of {sizes} values; expected up to {most} groups of {len(ticks)}")
+    width = 0.8 / len(groups)
+    for k, (label, values) in enumerate(groups.items()):
+        places = np.arange(len(ticks)) + width * (k - (len(groups) - 1) / 2)
+        bars = axes.bar(places, values, 0.95 * width, color=CHANGE_COLOURS[k], label=label)
+        if written:
+            notes = [signed(value, "+.1f") for value in values]
+            axes.bar_label(bars, notes, padding=2, fontsize=7.5)
+    axes.axhline(0, color="0.4", linewidth=1)
+    axes.set_xticks(range(len(ticks)), ticks, fontsize=10 if len(ticks) <= 10 else 7.5)
+    axes.grid(axis="x", visible=False)
+    if written:
+        axes.margins(y=0.2)
