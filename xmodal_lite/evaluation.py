@@ -505,7 +505,7 @@ def shared_detail(visible: Tensor, infrared: Tensor) -> float:
     """How much detail two frames share: 0 where none, 1 where all, whatever its sign.
 
     Detail is what a Gaussian blur of 3 pixels takes away (chapter 1); the result is the mean
-    |correlation| of both frames' over blocks of 16×16 infrared pixels. Of frames that have
+    absolute correlation of both frames' over blocks of 16×16 infrared pixels. Of frames that have
     nothing to do with each other it is not quite 0: compare with a frame moved aside.
 
     Shapes:
