@@ -268,7 +268,11 @@ def test_evaluate_writes_records_and_prints_tables(run, tmp_path):
     assert written["command"].startswith("python -m xmodal_lite evaluate --data pairs")
     assert written["data"] == {"kind": "plain", "split": "test", "pairs": 2}
     assert "2 pairs of plain (test), infrared" in out
-    assert re.search(r"^pair \(blank\) +1024 +0\.\d{4} +\d", out, re.M)
+    row = re.search(r"^pair \(blank\) +1024 +(\d\.\d{4}) +\d", out, re.M)
+    blank = [r.bpp for r in records if r.reference == "blank" and r.lmbda == 1024]
+    assert float(row[1]) == pytest.approx(sum(blank) / 2, abs=1e-4)
+    assert {r.mode for r in records if r.codec == "pair"} <= {"none", "space", "all"}
+    assert {r.mode for r in records if r.codec != "pair"} == {None}
     table = out[out.index("Against mine") :]
     assert re.search(r"^pair \(blank\) ", table, re.M) and re.search(r"^jpeg ", table, re.M)
 
@@ -311,8 +315,8 @@ def test_train_builds_the_codec_that_was_asked_for(run, monkeypatch, tmp_path):
 
     asked = {}
 
-    def build(codec_config, stage, visible, start):
-        asked.update(config=codec_config, stage=stage, visible=visible, start=start)
+    def build(codec_config, stage, *weights):
+        asked.update(config=codec_config, stage=stage, weights=weights)
         raise ValueError("enough")
 
     monkeypatch.setattr(training, "build_codec", build)
@@ -320,6 +324,7 @@ def test_train_builds_the_codec_that_was_asked_for(run, monkeypatch, tmp_path):
         "train", "--stage", "pair", "--out", tmp_path, "--preset", "paper", "--target", "visible",
         "--without", "channel", "--with", "entropy", "--context", "checkerboard", "--lmbda", 300,
         "--coefficients", "float16", "--visible", "visible.safetensors", "--start", "x",
+        "--branches", "y",
     )  # fmt: skip
     assert (code, err) == (2, "xmodal-lite: error: enough\n")
     got = asked["config"]
@@ -327,7 +332,7 @@ def test_train_builds_the_codec_that_was_asked_for(run, monkeypatch, tmp_path):
     assert (got.channel_alignment, got.spatial_alignment) == (False, True)
     assert got.entropy_reference and got.lambdas == (300,)
     assert got.coefficient_format == "float16"
-    assert (asked["visible"], asked["start"]) == ("visible.safetensors", "x")
+    assert asked["weights"] == ("visible.safetensors", "x", "y")
 
 
 def test_bench_prints_costs_and_stages(run, monkeypatch, tmp_path):
