@@ -196,6 +196,9 @@ def test_the_mode_that_costs_least_is_taken_unless_one_is_asked_for(run, tmp_pat
     code, _, err = run("encode", "infrared.png", "-o", tmp_path / "b.xmc", "--weights",
                        "alone.safetensors", "--mode", "all")  # fmt: skip
     assert code == 2 and "mode 'all'; expected auto or one of none" in err
+    code, _, err = run("encode", "visible.png", "-o", tmp_path / "b.xmc", "--weights",
+                       "visible.safetensors", "--mode", "none")  # fmt: skip
+    assert code == 2 and "mode 'none'; expected auto, this codec has no reference" in err
 
 
 def test_info_says_when_the_weights_are_not_shipped(run, house, monkeypatch, tmp_path):

@@ -324,6 +324,15 @@ def test_a_mode_that_the_codec_has_not_is_refused(reference, mode):
         codec.compress(*frames(8, 8), mode=mode)
 
 
+def test_a_stream_in_a_mode_that_the_codec_has_not_is_refused():
+    codec = codec_of("channel")  # without γ and β nothing of its reference is left
+    header, sections = unpack(codec.compress(*frames(8, 8), mode="all"))
+    del sections[Section.COEFFICIENTS]
+    data = pack(replace(header, coefficient_format="none"), sections)
+    with pytest.raises(BitstreamError, match="target infrared and coefficient_format none; this"):
+        codec.decompress(data)
+
+
 @pytest.mark.parametrize("reference", ["both", "both+entropy"])
 def test_samples_without_coefficients_are_those_of_the_mode_without(reference):
     codec, lmbda = codec_of(reference), torch.tensor([700.0, 700.0])

@@ -279,11 +279,14 @@ def code(
     """Stream and reconstruction of any codec, from uint8 images by modality.
 
     Raises:
-        ValueError: an image is missing or of the wrong size, or λ is out of range.
+        ValueError: an image is missing or of the wrong size, λ is out of range, or a mode that the
+            codec has not.
     """
     if isinstance(codec, PairCodec):
         visible, infrared = images.get("visible"), images.get("infrared")
         return codec.encode(visible, infrared, lmbda, reference_lmbda, mode)
+    if mode != "auto":
+        raise ValueError(f"mode {mode!r}; expected auto, this codec has no reference")
     data = codec.compress(images[codec.modality], lmbda)
     return Encoded(data, decode(codec, data))
 

@@ -545,7 +545,8 @@ class PairCodec(nn.Module):
             expected = sorted({str(fields[name]) for fields in known.values()})
             if str(value) not in expected:
                 raise BitstreamError(f"{name} {value}; this codec's is {' or '.join(expected)}")
-        raise BitstreamError(f"{found['coefficient_format']} coefficients in a stream without")
+        both = f"target {found['target']} and coefficient_format {found['coefficient_format']}"
+        raise BitstreamError(f"{both}; this codec has no mode with both")
 
     def _grid(self, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
         """Padded size of the feature grid, for these image sizes.

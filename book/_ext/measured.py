@@ -11,20 +11,10 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from xmodal_lite.evaluation import Measurement, bd_table, load_measurements
+from xmodal_lite.evaluation import Measurement, bd_table, load_measurements, mean_curves
+from xmodal_lite.plots import signed
 
 RESULTS = Path(__file__).parents[2] / "results"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """With its sign, a real minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def mean(records: list[Measurement], field: str, codec: str, lmbda: float) -> float:
-    """Over images, at one λ."""
-    chosen = [r for r in records if r.codec == codec and r.lmbda == lmbda]
-    return statistics.fmean(getattr(r, field) for r in chosen)
 
 
 def cost(records: list[Measurement], codec: str, lmbda: float) -> float:
@@ -47,21 +37,18 @@ def numbers(results: Path = RESULTS) -> dict[str, str]:
     found = {}
     for name, stem in (("flir", "rd"), ("nir", "rd_nir"), ("scenes", "rd_scenes")):
         rows = {r.codec: r for r in bd_table(load_measurements(results / f"{stem}.json"), "alone")}
-        found[f"rate_{name}"] = signed(rows["pair"].mean.rate)
-        found[f"psnr_{name}"] = signed(rows["pair"].mean.psnr, 2)
-        found[f"must_{name}"] = signed(rows["pair (all)"].mean.rate)
-    wire = load_measurements(results / "coefficients.json")
-    bytes_, psnr = (
-        [mean(wire, field, form, 256) for form in ("float32", "int8")]
-        for field in ("bytes", "psnr")
-    )
-    found["wire_bytes"] = signed(bytes_[1] - bytes_[0], 0)
-    found["wire_rate"] = signed(100 * (bytes_[1] / bytes_[0] - 1), 2)
-    found["wire_psnr"] = signed(psnr[1] - psnr[0], 3)
+        found[f"rate_{name}"] = signed(rows["pair"].mean.rate, "+.1f")
+        found[f"psnr_{name}"] = signed(rows["pair"].mean.psnr)
+        found[f"must_{name}"] = signed(rows["pair (all)"].mean.rate, "+.1f")
+    wire = mean_curves(load_measurements(results / "coefficients.json"))
+    before, after = (next(r for r in wire[k] if r["point"] == 256) for k in ("float32", "int8"))
+    found["wire_bytes"] = signed(after["bytes"] - before["bytes"], "+.0f")
+    found["wire_rate"] = signed(100 * (after["bytes"] / before["bytes"] - 1))
+    found["wire_psnr"] = signed(after["psnr"] - before["psnr"], "+.3f")
     shared = load_measurements(results / "variable_rate.json")
     for lmbda in (512, 2048):
         change = cost(shared, "gained", lmbda) / cost(shared, "single", lmbda) - 1
-        found[f"shared_{lmbda}"] = signed(100 * change)
+        found[f"shared_{lmbda}"] = signed(100 * change, "+.1f")
     speed = json.loads((results / "speed.json").read_text())["records"]
     for key, codec in (("serial_seconds", "paper"), ("parallel_seconds", "pair")):
         (record,) = (r for r in speed if r["codec"] == codec)
