@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,8 +240,13 @@ def wire_lambda(lmbda: float, config: CodecConfig) -> float:
 
 def fingerprint(codec: nn.Module) -> bytes:
     """The first 8 bytes of a SHA-256 over names and values of every weight and table."""
+    return fingerprint_of(codec.state_dict())
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> bytes:
+    """:func:`fingerprint` of a codec with this state."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(codec.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.digest()[:8]
