@@ -410,6 +410,29 @@ def test_search_finds_a_chapter_by_a_word(browser, server, served):
     tab.close()
 
 
+@pytest.mark.parametrize("served", [True, False], ids=["served", "as a file"])
+def test_a_link_shows_what_it_leads_to_by_pointer_and_by_keyboard(browser, server, served):
+    visit = Visit("preview")
+    home = server if served else f"{SITE.as_uri()}/"
+    tab = watched(browser, visit, home)
+    ready(tab, f"{home}book/index.html")
+    chapter = tab.locator("article a[href='06_channel_alignment.html']").first
+    preview = tab.locator(".tippy-box", has_text="Aligning channels")
+    chapter.hover()
+    preview.locator("img").wait_for()
+    tab.mouse.move(0, 0)
+    preview.wait_for(state="hidden")
+    chapter.focus()
+    preview.wait_for()
+    tab.evaluate(AXE)
+    assert not violations(tab, "light")
+    tab.goto(f"{home}book/13_beyond.html")
+    tab.locator("article a[href^='bibliography.html']").first.hover()
+    tab.locator(".tippy-box .citation, .tippy-box p", has_text="Lu").first.wait_for()
+    assert not visit.outside and not visit.noise
+    tab.close()
+
+
 def test_the_front_door_opens_the_book(browser, server):
     visit = Visit("index")
     tab = watched(browser, visit, server)
