@@ -92,17 +92,34 @@ class Bench:
 
 def rd(where: Bench) -> None:
     """Rate and distortion on thermal frames: the paper's Figure 4."""
-    where.curves("rd", "flir", ["pair", "alone", *CLASSICAL])
+    where.curves("rd", "flir", ["pair", "alone", "minnen", *CLASSICAL])
 
 
 def rd_nir(where: Bench) -> None:
     """The same codecs on near infrared."""
-    where.curves("rd_nir", "nir", ["pair", "alone", "hevc"])
+    where.curves("rd_nir", "nir", ["pair", "alone", "minnen", "hevc"])
 
 
 def rd_scenes(where: Bench) -> None:
     """The same codecs on the embedded scenes."""
-    where.curves("rd_scenes", "scenes", ["pair", "alone", "hevc"], limit=8)
+    where.curves("rd_scenes", "scenes", ["pair", "alone", "minnen", "hevc"], limit=8)
+
+
+def reverse(where: Bench) -> None:
+    """Roles swapped: visible frames given thermal ones, against the same codec in mode `none`."""
+    _swapped(where, "reverse", "flir")
+
+
+def reverse_nir(where: Bench) -> None:
+    """The same given near infrared."""
+    _swapped(where, "reverse_nir", "nir")
+
+
+def _swapped(where: Bench, name: str, data: str) -> None:
+    pairs = where.pairs(data)
+    (decides,) = contenders(["reverse"], None, ENDS if where.quick else None)
+    alone = replace(decides, name="reverse (none)", mode="none")
+    where.save(name, pairs, evaluate([decides, alone], pairs, "visible", estimate=True))
 
 
 def controls(where: Bench) -> None:
@@ -222,8 +239,8 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
-    rd, rd_nir, rd_scenes, controls, controls_nir, coefficients, ablations, variable_rate,
-    speed, training,
+    rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, coefficients, ablations,
+    variable_rate, speed, training,
 )  # fmt: skip
 
 
