@@ -105,6 +105,20 @@ def test_what_is_no_image_is_an_error_that_names_its_shape(shape):
         plots.as_picture(np.zeros(shape))
 
 
+def test_a_stretched_map_runs_from_black_to_white_on_its_own_scale_or_on_another():
+    ramp = torch.linspace(-3, 5, 101).view(1, 101).requires_grad_()
+    own = plots.stretched(ramp)
+    assert (own[0, 1], own[0, 99]) == pytest.approx((0, 1)) and own[0, 50] == pytest.approx(0.5)
+    assert own.min() == 0 and own.max() == 1  # outliers are clipped
+    half = plots.stretched(ramp / 2, scale=ramp)
+    assert half.max() - half.min() == pytest.approx(100 / 98 / 2)
+    flat = np.zeros((2, 2))
+    assert (plots.stretched(flat) == 0.5).all()
+    assert plots.stretched(np.array([-1, 0, 1]), scale=flat).tolist() == [0, 0.5, 1]
+    with pytest.raises(ValueError, match="not finite"):
+        plots.stretched(np.array([0, np.nan]))
+
+
 def test_grey_levels_have_the_same_tone_in_every_image_of_a_figure():
     dark, light = np.full((4, 6), 10, np.uint8), np.full((4, 6), 0.9)
     figure = plots.show_images([dark, light, dark], ["a", "b", "c"], columns=2)
@@ -153,6 +167,20 @@ def test_maps_without_their_captions_or_marks_are_an_error():
         plots.show_maps([np.zeros((2, 2))], ["one"], ("x", "y", "w"), marks=[(0, 0)] * 2)
 
 
+def test_dots_stand_in_the_row_of_their_name_with_their_mean():
+    axes = plt.subplots()[1]
+    plots.plot_dots(axes, {"own": [1.0, 3.0], "other": [0.5]})
+    dots, mean, *_ = axes.lines
+    assert dots.get_xydata().tolist() == [[1, 0], [3, 0]]
+    assert list(mean.get_xdata()) == [2, 2]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["own", "other"]
+    assert axes.get_ylim() == (1.5, -0.5)  # the first on top
+    with pytest.raises(ValueError, match="no value for other"):
+        plots.plot_dots(axes, {"own": [1.0], "other": []})
+    with pytest.raises(ValueError, match="no value for any row"):
+        plots.plot_dots(axes, {})
+
+
 def test_a_pair_is_drawn_with_both_sizes_in_words():
     pair = Pair("p", np.zeros((8, 12, 3), np.uint8), np.zeros((4, 6), np.uint8))
     with matplotlib.rc_context(plots.STYLE):
@@ -170,6 +198,28 @@ def test_rate_distortion_axes_carry_their_units_and_curves_their_style():
     jpeg, pair = axes.lines
     assert (jpeg.get_color(), jpeg.get_linestyle()) == (plots.codec_colour("jpeg"), "--")
     assert pair.get_label() == "λ from 256 to 512"
+
+
+def test_curves_have_the_style_of_their_codec_and_those_of_no_codec_are_the_readers_own():
+    curve = [(0.1, 28), (0.2, 31)]
+    axes = plots.plot_curves({"jpeg": curve, "by hand": curve}, loc="lower right")
+    jpeg, own = axes.lines
+    assert jpeg.get_color() == plots.codec_colour("jpeg")
+    assert (own.get_label(), own.get_marker()) == ("by hand", "*")
+    assert axes.get_legend() and axes.get_xlabel() and axes.get_ylabel()
+    assert plots.plot_curves({"hevc": curve}, axes) is axes
+    with pytest.raises(ValueError, match=r"jpeg: a curve of shape \(3,\)"):
+        plots.plot_curves({"jpeg": [1, 2, 3]})
+
+
+def test_lines_differ_in_dashes_and_only_several_need_a_legend():
+    one = plots.plot_lines([0, 1], {"error": [2, 1]}, "step", "bits per pixel", yscale="log")
+    assert (one.get_xlabel(), one.get_ylabel()) == ("step", "bits per pixel")
+    assert one.get_yscale() == "log" and one.get_legend() is None
+    two = plots.plot_lines([0, 1], {"error": [2, 1], "rate": [1, 1]}, "step", "bits per pixel")
+    assert two.get_legend() and len({line.get_linestyle() for line in two.lines}) == 2
+    with pytest.raises(ValueError, match="0 lines; expected 1 to 4"):
+        plots.plot_lines([0, 1], {}, "step", "bits per pixel")
 
 
 def test_changes_stand_side_by_side_around_a_line_at_zero():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_lite.teaching import check, quote, table
+from xmodal_lite.teaching import check, complaint, quote, table
 
 
 def test_equal_results_say_so_in_one_line():
@@ -72,3 +72,9 @@ def test_a_table_sets_numbers_to_the_right_with_their_signs_and_thousands():
 def test_a_table_with_a_ragged_row_or_none_is_an_error(rows):
     with pytest.raises(ValueError, match="expected 2"):
         table(["a", "b"], rows)
+
+
+def test_a_complaint_is_what_an_error_says_and_silence_is_a_failure():
+    assert "invalid literal" in complaint(int, "seven")
+    with pytest.raises(AssertionError, match="int found nothing to complain about"):
+        complaint(int, "7", base=8)

@@ -11,6 +11,7 @@ command line's quick answers do not wait for PyTorch.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from .pretrained import load_weights as load_weights
     from .pretrained import save_weights as save_weights
     from .scenes import render_scene as render_scene
+
+# CompressAI scripts a function when it is imported, which PyTorch deprecates: no reader's business
+warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
 
 _HOMES = {
     "bitstream": ("BitstreamError",),

@@ -172,8 +172,15 @@ def _field(control: Control) -> Any:
 # --- what all of them check and cut --------------------------------------------------------------
 
 
-def cut_frames(pairs: Iterable[Any], codec: PairCodec, size: tuple[int, int]) -> list[Frames]:
-    """The middle of each pair or scene, at most ``size`` infrared pixels."""
+def cut_frames(pairs: Iterable[Any], codec: Codec, size: tuple[int, int]) -> list[Frames]:
+    """The middle of each pair or scene, at most ``size`` infrared pixels.
+
+    Args:
+        codec: whose scale s the visible frames must have.
+
+    Raises:
+        ValueError: no pairs, something else among them, or frames of another scale.
+    """
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise ValueError(f"pairs are a {type(pairs).__name__}; expected pairs of frames")
     cut = []
@@ -198,7 +205,7 @@ def cut_frames(pairs: Iterable[Any], codec: PairCodec, size: tuple[int, int]) ->
             )
         )
     if not cut:
-        raise ValueError("no pairs; an explorer needs at least one")
+        raise ValueError("no pairs; expected at least one")
     return cut
 
 

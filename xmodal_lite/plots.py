@@ -134,6 +134,29 @@ def as_picture(image: Any) -> np.ndarray:
     return array if array.dtype == np.uint8 else np.clip(array, 0, 1)
 
 
+def stretched(values: Any, scale: Any = None) -> np.ndarray:
+    """A map of any range as a grey image: the 1st percentile is black (0), the 99th white (1).
+
+    Args:
+        values: array or tensor, e.g. one channel of a feature (H, W).
+        scale: whose percentiles, those of `values` if None; maps on one scale can be compared. If
+            it is flat, its value is mid-grey, what is below black, what is above white.
+
+    Raises:
+        ValueError: a value that is not finite.
+    """
+    array, range_of = (
+        np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, dtype=float)
+        for x in (values, values if scale is None else scale)
+    )
+    if not (np.isfinite(array).all() and np.isfinite(range_of).all()):
+        raise ValueError("a value of the map is not finite; expected numbers to draw")
+    low, high = np.quantile(range_of, (0.01, 0.99))
+    if low == high:
+        return 0.5 + np.sign(array - low) / 2
+    return np.clip((array - low) / (high - low), 0, 1)
+
+
 def show_images(
     images: Sequence[Any],
     captions: Sequence[str],
@@ -241,6 +264,22 @@ def show_maps(
     return figure
 
 
+def plot_dots(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
+    """Every value as a dot in the row of its name, the mean of a row as a bar; the first on top.
+
+    Raises:
+        ValueError: no row, or a row without a value, naming it.
+    """
+    empty = [name for name, values in rows.items() if not len(values)]
+    if empty or not rows:
+        raise ValueError(f"no value for {', '.join(empty) or 'any row'}; expected at least one")
+    for row, values in enumerate(rows.values()):
+        axes.plot(values, [row] * len(values), "o", alpha=0.5, color="0.4")
+        axes.plot([np.mean(values)] * 2, [row - 0.2, row + 0.2], color=INFRARED)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
 def signed(number: float, form: str = "+.2f") -> str:
     """A number for text and labels, in a format of Python's, with a real minus; a dash if NaN."""
     return "–" if np.isnan(number) else format(number, form).replace("-", "−")
@@ -271,6 +310,67 @@ def plot_rate_distortion(
         "label": style.label,
     }
     axes.plot(bpp, psnr, **{**look, **line})
+
+
+OWN: dict[str, Any] = {"color": "0.2", "marker": "*", "markersize": 8}
+"""How a codec is drawn that the reader has built."""
+
+
+def plot_curves(curves: Mapping[str, Any], axes: Axes | None = None, **legend: Any) -> Axes:
+    """Rate–distortion curves on axes with units and a legend, each codec in its own style.
+
+    Args:
+        curves: by codec, (n, 2) each: bpp, PSNR in dB. A name that no codec of `CODEC_STYLES` has
+            is the reader's own codec, in black stars.
+        axes: new ones if None.
+        legend: settings of Matplotlib's legend, e.g. `loc="lower right"`.
+
+    Raises:
+        ValueError: a curve of another shape, naming it.
+    """
+    if axes is None:
+        axes = plt.subplots()[1]
+    for name, curve in curves.items():
+        points = np.asarray(curve, dtype=float)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"{name}: a curve of shape {points.shape}; expected (n, 2): bpp, dB")
+        if name.partition(" (")[0] in CODEC_STYLES:
+            plot_rate_distortion(axes, name, *points.T)
+        else:
+            axes.plot(*points.T, label=name, **OWN)
+    rate_distortion_axes(axes).legend(**legend)
+    return axes
+
+
+def plot_lines(
+    x: Any,
+    lines: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    height: float = 3.0,
+    **settings: Any,
+) -> Axes:
+    """Lines over one quantity, told apart by colour and dashes; a legend if there are several.
+
+    Args:
+        x: (n,), where the values lie.
+        lines: by legend label, up to four; (n,) each.
+        height: of the figure in inches.
+        settings: of the axes, e.g. `yscale="log"`.
+
+    Raises:
+        ValueError: no line, or more than there are dashes.
+    """
+    dashes = ("-", "--", ":", "-.")
+    if not 0 < len(lines) <= len(dashes):
+        raise ValueError(f"{len(lines)} lines; expected 1 to {len(dashes)}")
+    axes = plt.subplots(figsize=(WIDTH, height))[1]
+    for (label, values), dash in zip(lines.items(), dashes, strict=False):
+        axes.plot(x, values, dash, label=label)
+    axes.set(xlabel=xlabel, ylabel=ylabel, **settings)
+    if len(lines) > 1:
+        axes.legend()
+    return axes
 
 
 CHANGE_COLOURS = (CODEC_STYLES["pair"].colour, "#56B4E9", "#1D2733")

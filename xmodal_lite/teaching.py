@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,19 @@ def check(name: str, yours: Any, ours: Any, tolerance: float = 1e-6) -> Agreemen
             f"(within {tolerance:g})"
         )
     return Agreement(name, mine.shape, float(apart[worst]))
+
+
+def complaint(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """What the error says that a call is expected to end in.
+
+    Raises:
+        AssertionError: the call ends well.
+    """
+    try:
+        action(*arguments, **options)
+    except (ValueError, RuntimeError) as error:
+        return str(error)
+    raise AssertionError(f"{action.__name__} found nothing to complain about")
 
 
 def quote(**values: float | int | str) -> None:
