@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from xmodal_lite.bitstream import Header, pack, required_sections, section_sizes
-from xmodal_lite.evaluation import bd_table, load_measurements
+from xmodal_lite.evaluation import bd_table, load_codec, load_measurements
+from xmodal_lite.teaching import complaint
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -140,6 +141,11 @@ def test_pages_quote_measurements_that_there_are(monkeypatch):
     records = load_measurements(ROOT / "results" / "rd.json")
     rates = {r.codec: r for r in bd_table(records, "alone")}
     assert known["rate_flir"] == f"{rates['pair'].mean.rate:+.1f}".replace("-", "−")
+
+
+def test_troubleshooting_lists_the_weights_that_are_shipped():
+    said = complaint(load_codec, "nope")
+    assert said in (BOOK / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 def test_system_maps_are_those_that_the_script_draws():
