@@ -135,8 +135,13 @@ def controls_nir(where: Bench) -> None:
     _wrong_references(where, "controls_nir", "nir")
 
 
-def _wrong_references(where: Bench, name: str, data: str) -> None:
-    pairs = where.pairs(data)
+def controls_scenes(where: Bench) -> None:
+    """The same on the embedded scenes."""
+    _wrong_references(where, "controls_scenes", "scenes", 8)
+
+
+def _wrong_references(where: Bench, name: str, data: str, limit: int | None = None) -> None:
+    pairs = where.pairs(data)[:limit]
     lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
     found = contenders(["pair", "alone"], None, lambdas, REFERENCES, mode="all")
     where.save(name, pairs, evaluate(found, pairs))
@@ -239,8 +244,8 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
-    rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, coefficients, ablations,
-    variable_rate, speed, training,
+    rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, controls_scenes,
+    coefficients, ablations, variable_rate, speed, training,
 )  # fmt: skip
 
 

@@ -141,6 +141,7 @@ def test_images_without_their_captions_are_an_error():
 def test_signed_numbers_carry_a_real_minus():
     assert [plots.signed(-0.5), plots.signed(2, "+,")] == ["−0.50", "+2"]
     assert plots.signed(float("nan")) == "–"
+    assert [plots.signed(-0.004), plots.signed(0.04, "+.1f")] == ["0.00", "0.0"]
 
 
 def test_maps_share_one_colour_scale_and_marks_count_from_the_middle():

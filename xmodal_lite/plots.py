@@ -281,8 +281,16 @@ def plot_dots(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
 
 
 def signed(number: float, form: str = "+.2f") -> str:
-    """A number for text and labels, in a format of Python's, with a real minus; a dash if NaN."""
-    return "–" if np.isnan(number) else format(number, form).replace("-", "−")
+    """A number for text and labels, in a format of Python's, with a real minus; a dash if NaN.
+
+    What rounds to zero has no sign.
+    """
+    if np.isnan(number):
+        return "–"
+    text = format(number, form)
+    if not float(text.replace(",", "")):  # what rounds to nothing has no sign
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
 
 
 # --- rate and distortion -------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-_SIGNED = re.compile(r"[+−]\d")
+_SIGNED = re.compile(r"[+−]\d|0(\.0+)?\Z")  # what rounds to zero has no sign
 
 
 def _is_number(value: Any) -> bool:
