@@ -147,6 +147,15 @@ def _wrong_references(where: Bench, name: str, data: str, limit: int | None = No
     where.save(name, pairs, evaluate(found, pairs))
 
 
+def controls_reverse(where: Bench) -> None:
+    """Roles swapped on thermal pairs, with infrared references that cannot help."""
+    pairs = where.pairs("flir")
+    lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
+    (swapped,) = contenders(["reverse"], None, lambdas, REFERENCES, mode="all")
+    alone = replace(swapped, name="reverse (none)", references=("true",), mode="none")
+    where.save("controls_reverse", pairs, evaluate([swapped, alone], pairs, "visible"))
+
+
 def coefficients(where: Bench) -> None:
     """One set of weights with γ and β in each wire format."""
     codec = load_pretrained("pair")
@@ -245,7 +254,7 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
     rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, controls_scenes,
-    coefficients, ablations, variable_rate, speed, training,
+    controls_reverse, coefficients, ablations, variable_rate, speed, training,
 )  # fmt: skip
 
 

@@ -184,8 +184,9 @@ def load_pretrained(name: str = "pair", device: str | torch.device = "cpu") -> C
     """A codec that the package ships, its hash checked; offline.
 
     Args:
-        name: ``"pair"``, ``"alone"`` (the same network without reference), ``"visible"``, or
-            another of :func:`available`.
+        name: ``"pair"``, ``"alone"`` (the same network without reference), ``"visible"``,
+            ``"minnen"`` (the plain codec of an infrared frame) or ``"reverse"`` (visible given
+            infrared); see :func:`available`.
 
     Raises:
         WeightsError: unknown name, or a file that is not the one that was shipped.
