@@ -149,11 +149,20 @@ def _wrong_references(where: Bench, name: str, data: str, limit: int | None = No
 
 def controls_reverse(where: Bench) -> None:
     """Roles swapped on thermal pairs, with infrared references that cannot help."""
-    pairs = where.pairs("flir")
+    _wrong_references_swapped(where, "controls_reverse", "flir")
+
+
+def controls_reverse_nir(where: Bench) -> None:
+    """The same on near infrared."""
+    _wrong_references_swapped(where, "controls_reverse_nir", "nir")
+
+
+def _wrong_references_swapped(where: Bench, name: str, data: str) -> None:
+    pairs = where.pairs(data)
     lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
     (swapped,) = contenders(["reverse"], None, lambdas, REFERENCES, mode="all")
     alone = replace(swapped, name="reverse (none)", references=("true",), mode="none")
-    where.save("controls_reverse", pairs, evaluate([swapped, alone], pairs, "visible"))
+    where.save(name, pairs, evaluate([swapped, alone], pairs, "visible"))
 
 
 def coefficients(where: Bench) -> None:
@@ -254,7 +263,7 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
     rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, controls_scenes,
-    controls_reverse, coefficients, ablations, variable_rate, speed, training,
+    controls_reverse, controls_reverse_nir, coefficients, ablations, variable_rate, speed, training,
 )  # fmt: skip
 
 
