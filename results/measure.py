@@ -263,7 +263,8 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
     rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, controls_scenes,
-    controls_reverse, controls_reverse_nir, coefficients, ablations, variable_rate, speed, training,
+    controls_reverse, controls_reverse_nir, coefficients, ablations, variable_rate, speed,
+    training,
 )  # fmt: skip
 
 
