@@ -345,9 +345,15 @@ def test_every_listed_page_has_a_preview_with_its_own_title_and_card():
     assert len({(p["title"], p["image"]) for p in previews.values()}) == len(previews)
 
 
-def test_pages_stay_light():
+def test_pages_stay_light_with_all_their_pictures():
     for page in site():
-        assert len(page.text) < 3_000_000, f"{page.path.name}: {len(page.text) / 1e6:.1f} MB"
+        pictures = {
+            page.path.parent / image["src"]
+            for image in page.images
+            if "_images" in (image.get("src") or "")
+        }
+        weight = len(page.text.encode()) + sum(path.stat().st_size for path in pictures)
+        assert weight < 3_000_000, f"{page.path.name}: {weight / 1e6:.2f} MB"
 
 
 def test_chapters_were_built_with_their_outputs():

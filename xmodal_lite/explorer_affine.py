@@ -145,7 +145,7 @@ class AffineExplorer(Explorer):
             level = psnr_image(frames.infrared, held["decoded"])
             held["parts"] = {
                 "decoded": Picture(
-                    html.png(held["decoded"]),
+                    html.lossless(held["decoded"]),
                     f"Reconstruction of {frames.name} with the coefficients of the file, "
                     f"λ {lmbda:.0f}, {level:.2f} dB",
                     f"<b>as sent</b>, {level:.2f} dB",

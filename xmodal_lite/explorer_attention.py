@@ -205,12 +205,12 @@ class AttentionExplorer(Explorer):
             known = "; the pink cross is where the same point really is"
         return {
             "infrared": Picture(
-                html.png(frames.infrared),
+                html.lossless(frames.infrared),
                 f"Infrared frame of {frames.name}, with the query token and its window",
                 "<b>infrared</b>: the query (blue), its window (white)",
             ),
             "visible": Picture(
-                html.png(halved(decoded)),
+                html.lossless(halved(decoded)),
                 f"Decoded visible frame of {frames.name}, with the weights in the window",
                 f"<b>visible</b>, decoded: the weights (full yellow: the largest of them){known}",
             ),

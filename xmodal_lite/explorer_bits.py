@@ -95,7 +95,7 @@ class BitsExplorer(Explorer):
         legend = html.scale_bar(THERMAL, "0", f"{blocks.max():.0f} bits")
         parts: dict[str, Picture | str] = {
             "frame": Picture(
-                html.png(image), f"{name} frame of {frames.name}", f"<b>{name}</b> frame"
+                html.lossless(image), f"{name} frame of {frames.name}", f"<b>{name}</b> frame"
             ),
             "map": Picture(
                 html.mapped(blocks, 0, max(float(blocks.max()), 1e-6), THERMAL, 64),

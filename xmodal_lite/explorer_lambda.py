@@ -118,7 +118,7 @@ class LambdaExplorer(Explorer):
         given = what[record["reference"]]
         parts: dict[str, Picture | str] = {
             "original": Picture(
-                html.png(frames.infrared),
+                html.lossless(frames.infrared),
                 f"Infrared original of {frames.name}",
                 "<b>original</b>, 8 bpp",
             ),
@@ -128,7 +128,7 @@ class LambdaExplorer(Explorer):
         for prefix, side in sides.items():
             bpp, level = record[f"{prefix}bpp"], record[f"{prefix}psnr"]
             parts[f"{prefix}decoded"] = Picture(
-                html.png(record["_alone_decoded" if prefix else "_decoded"]),
+                html.lossless(record["_alone_decoded" if prefix else "_decoded"]),
                 f"Reconstruction {side} at λ {lmbda}: {bpp:.3f} bits per pixel, {level:.2f} dB",
                 f"<b>{side}</b>, {bpp:.3f} bpp, {level:.2f} dB",
             )
