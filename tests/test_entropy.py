@@ -445,6 +445,21 @@ def test_a_single_symbol_comes_back():
     isolated(work)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_few_rarest_symbols_come_back(count):
+    """Of probability 2⁻¹⁶ each: two of them take a word more than the encoder makes room for."""
+
+    def work():
+        tables = EntropyTables([[0, 1, 2**16 - 1, 2**16]], [4], [0])
+        for _ in range(200):
+            writer = SymbolWriter()
+            zeros = writer(np.zeros(count, int), tables, np.zeros(count))
+            reader = SymbolReader(writer.finish(), count)
+            assert (reader(np.zeros(count, int), tables, None) == zeros).all()
+
+    isolated(work)
+
+
 @given(values=st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=30))
 @settings(max_examples=50, deadline=None)
 def test_any_symbols_come_back_from_one_string(values):

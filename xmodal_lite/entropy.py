@@ -97,7 +97,8 @@ class SymbolWriter:
         return symbols
 
     def finish(self) -> bytes:
-        if self._count < 2:  # flushing needs two words, and the coder only made room for one
+        # the coder makes room for a word a symbol; one symbol takes two words, two rare ones three
+        if self._count < 3:
             self._encoder.encode_with_indexes([0], [0], [[0, 2**16 - 1, 2**16]], [3], [0])
         return self._encoder.flush()
 
