@@ -2,7 +2,7 @@
 
     python results/measure.py                 all of them, as far as their data are there: hours
     python results/measure.py rd controls     these
-    python results/measure.py --quick         two pairs, two λ, into _build/results: minutes
+    python results/measure.py --quick         two pairs, one or two λ, into _build/results: minutes
 
 Thermal pairs are those of XMODAL_DATA, near-infrared ones those of XMODAL_NIR (folders with
 `visible/` and `infrared/`). What needs data, or training runs (`--runs`), that are not there is
