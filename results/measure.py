@@ -24,13 +24,21 @@ from typing import Any, Literal
 from xmodal_lite import LITE, load_pretrained, save_weights
 from xmodal_lite.benchmark import REFERENCE_SPEED, bench
 from xmodal_lite.data import PairSource, open_pairs
-from xmodal_lite.evaluation import REFERENCES, contenders, evaluate, save_results
+from xmodal_lite.evaluation import (
+    REFERENCES,
+    ReferenceKind,
+    contenders,
+    evaluate,
+    save_results,
+)
 from xmodal_lite.pair_codec import Mode, PairCodec
 from xmodal_lite.scenes import render_scene
 
 HERE = Path(__file__).resolve().parent
 CLASSICAL = ["hevc", "av1", "avif", "jpeg2000", "webp", "jpeg"]
 ENDS = (LITE.lambdas[0], LITE.lambdas[-1])
+CONTROLLED = (LITE.lambdas[0], LITE.lambdas[2])
+"""λ of the controls, the lowest and the middle one."""
 
 
 class NotHere(Exception):
@@ -107,19 +115,38 @@ def rd_scenes(where: Bench) -> None:
 
 def reverse(where: Bench) -> None:
     """Roles swapped: visible frames given thermal ones, against the same codec in mode `none`."""
-    _swapped(where, "reverse", "flir")
+    _swapped(where, "reverse", "flir", estimate=True)
 
 
 def reverse_nir(where: Bench) -> None:
     """The same given near infrared."""
-    _swapped(where, "reverse_nir", "nir")
+    _swapped(where, "reverse_nir", "nir", estimate=True)
 
 
-def _swapped(where: Bench, name: str, data: str) -> None:
+def controls_reverse(where: Bench) -> None:
+    """Roles swapped on thermal pairs, with infrared references that cannot help."""
+    _swapped(where, "controls_reverse", "flir", CONTROLLED, REFERENCES, "all")
+
+
+def controls_reverse_nir(where: Bench) -> None:
+    """The same on near infrared."""
+    _swapped(where, "controls_reverse_nir", "nir", CONTROLLED, REFERENCES, "all")
+
+
+def _swapped(
+    where: Bench,
+    name: str,
+    data: str,
+    lambdas: Sequence[float] | None = None,
+    references: Sequence[ReferenceKind] = ("true",),
+    mode: Mode | Literal["auto"] = "auto",
+    estimate: bool = False,
+) -> None:
     pairs = where.pairs(data)
-    (decides,) = contenders(["reverse"], None, ENDS[:1] if where.quick else None)
-    alone = replace(decides, name="reverse (none)", mode="none")
-    where.save(name, pairs, evaluate([decides, alone], pairs, "visible", estimate=True))
+    points = ENDS[:1] if where.quick else lambdas
+    (referred,) = contenders(["reverse"], None, points, references, mode=mode)
+    alone = replace(referred, name="reverse (none)", references=("true",), mode="none")
+    where.save(name, pairs, evaluate([referred, alone], pairs, "visible", estimate))
 
 
 def controls(where: Bench) -> None:
@@ -142,27 +169,9 @@ def controls_scenes(where: Bench) -> None:
 
 def _wrong_references(where: Bench, name: str, data: str, limit: int | None = None) -> None:
     pairs = where.pairs(data)[:limit]
-    lambdas = ENDS if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
+    lambdas = ENDS if where.quick else CONTROLLED
     found = contenders(["pair", "alone"], None, lambdas, REFERENCES, mode="all")
     where.save(name, pairs, evaluate(found, pairs))
-
-
-def controls_reverse(where: Bench) -> None:
-    """Roles swapped on thermal pairs, with infrared references that cannot help."""
-    _wrong_references_swapped(where, "controls_reverse", "flir")
-
-
-def controls_reverse_nir(where: Bench) -> None:
-    """The same on near infrared."""
-    _wrong_references_swapped(where, "controls_reverse_nir", "nir")
-
-
-def _wrong_references_swapped(where: Bench, name: str, data: str) -> None:
-    pairs = where.pairs(data)
-    lambdas = ENDS[:1] if where.quick else (LITE.lambdas[0], LITE.lambdas[2])
-    (swapped,) = contenders(["reverse"], None, lambdas, REFERENCES, mode="all")
-    alone = replace(swapped, name="reverse (none)", references=("true",), mode="none")
-    where.save(name, pairs, evaluate([swapped, alone], pairs, "visible"))
 
 
 def coefficients(where: Bench) -> None:
@@ -177,8 +186,7 @@ def coefficients(where: Bench) -> None:
             other.load_state_dict(codec.state_dict())
             save_weights(other, path)
             weights[form] = [str(path)]
-        lambdas = (LITE.lambdas[0], LITE.lambdas[2])
-        where.curves("coefficients", "flir", [*weights], lambdas, weights, 10, "all")
+        where.curves("coefficients", "flir", [*weights], CONTROLLED, weights, 10, "all")
 
 
 def from_runs(

@@ -38,6 +38,7 @@ from xmodal_lite.evaluation import (
     contenders,
     evaluate,
     load_measurements,
+    mean_cost,
     mean_curves,
     measure_classical,
     measure_learned,
@@ -302,6 +303,17 @@ def test_evaluate_measures_everything_once(pair_codec, baseline):
     other = next(r for r in records if (r.label, r.pair) == ("pair (other)", "scene_2"))
     neighbour = measure_learned("pair", pair_codec, pairs[2], 256, "other", pairs[0])
     assert other == neighbour
+
+
+def test_the_mean_cost_is_lambda_times_error_plus_rate_over_images():
+    def at(pair: str, bpp: float, psnr: float, lmbda: float) -> Measurement:
+        return Measurement(codec="pair", pair=pair, bytes=1, bpp=bpp, psnr=psnr, lmbda=lmbda)
+
+    records = [at("a", 0.2, 30.0, 1000.0), at("b", 0.4, 20.0, 1000.0), at("a", 9.0, 9.0, 50.0)]
+    # 30 dB is an error of 1/1000, 20 dB one of 1/100
+    assert mean_cost(records, "pair", 1000.0) == pytest.approx((1 + 0.2 + 10 + 0.4) / 2)
+    with pytest.raises(ValueError, match="no record of 'alone' at λ = 1000"):
+        mean_cost(records, "alone", 1000.0)
 
 
 def test_evaluate_refuses_what_makes_no_sense(pair_codec):

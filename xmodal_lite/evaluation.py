@@ -554,6 +554,18 @@ def mean_curves(records: Iterable[Measurement]) -> dict[str, list[dict[str, floa
     return curves
 
 
+def mean_cost(records: Iterable[Measurement], label: str, lmbda: float) -> float:
+    """λ·D + R of a codec at one λ, mean over images; D is the MSE on [0, 1], R in bpp.
+
+    Raises:
+        ValueError: no record of that label and λ.
+    """
+    chosen = [r for r in records if (r.label, r.lmbda) == (label, lmbda)]
+    if not chosen:
+        raise ValueError(f"no record of {label!r} at λ = {lmbda:g}")
+    return statistics.fmean(lmbda * 10 ** (-r.psnr / 10) + r.bpp for r in chosen)
+
+
 class Delta(NamedTuple):
     """One curve against an anchor: Bjøntegaard's average differences.
 

@@ -66,7 +66,8 @@ def complaint(action: Callable[..., Any], *arguments: Any, **options: Any) -> st
         action(*arguments, **options)
     except (ValueError, RuntimeError) as error:
         return str(error)
-    raise AssertionError(f"{action.__name__} found nothing to complain about")
+    name = getattr(action, "__name__", repr(action))
+    raise AssertionError(f"{name} found nothing to complain about")
 
 
 def quote(**values: float | int | str) -> None:

@@ -4,23 +4,16 @@ Each is computed when the book is built, so that no page can quote a measurement
 """
 
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from xmodal_lite.evaluation import Measurement, bd_table, load_measurements, mean_curves
+from xmodal_lite.evaluation import bd_table, load_measurements, mean_cost, mean_curves
 from xmodal_lite.plots import signed
 
 RESULTS = Path(__file__).parents[2] / "results"
-
-
-def cost(records: list[Measurement], codec: str, lmbda: float) -> float:
-    """Mean of λ·D + R over images."""
-    chosen = [r for r in records if r.codec == codec and r.lmbda == lmbda]
-    return statistics.fmean(lmbda * 10 ** (-r.psnr / 10) + r.bpp for r in chosen)
 
 
 def numbers(results: Path = RESULTS) -> dict[str, str]:
@@ -47,7 +40,7 @@ def numbers(results: Path = RESULTS) -> dict[str, str]:
     found["wire_psnr"] = signed(after["psnr"] - before["psnr"], "+.3f")
     shared = load_measurements(results / "variable_rate.json")
     for lmbda in (512, 2048):
-        change = cost(shared, "gained", lmbda) / cost(shared, "single", lmbda) - 1
+        change = mean_cost(shared, "gained", lmbda) / mean_cost(shared, "single", lmbda) - 1
         found[f"shared_{lmbda}"] = signed(100 * change, "+.1f")
     speed = json.loads((results / "speed.json").read_text())["records"]
     for key, codec in (("serial_seconds", "paper"), ("parallel_seconds", "pair")):

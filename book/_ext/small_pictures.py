@@ -12,6 +12,7 @@ FIGURE = re.compile(r'(src=\\?"[^"]*_images/)([^"/]+)\.png(\\?")')
 def as_webp(picture: Path) -> None:
     """Put a WebP file in the place of a PNG file."""
     with Image.open(picture) as image:
+        # lossless: `quality` is only how long it looks for a smaller file
         image.save(picture.with_suffix(".webp"), lossless=True, quality=60, method=4)
     picture.unlink()
 
