@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from xmodal_lite.data import Pair, PairSource, open_pairs
+from xmodal_lite.data import PairSource, open_pairs
+from xmodal_lite.frames import Pair
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
+import json
 import os
 import signal
 import subprocess
@@ -119,6 +121,46 @@ def write_pairs(folder: Path, count: int = 4, height: int = 72, width: int = 80)
     splits = f'{{"train": {names[:-2]}, "valid": {names[-1:]}, "test": {names[-2:-1]}}}'
     (folder / "splits.json").write_text(splits.replace("'", '"'))
     return folder
+
+
+def write(path, height=8, width=10, mode="RGB", value=None, **options):
+    """A small image of one value (random without), in the format of its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(sum(path.name.encode()))
+    shape = (height, width) if mode == "L" else (height, width, len(mode))
+    pixels = rng.integers(0, 256, shape) if value is None else np.full(shape, value)
+    Image.fromarray(pixels.astype(np.uint8), mode).save(path, **options)
+    return path
+
+
+def write_pair(visible, infrared, height=8, width=10):
+    """Two small images of random values, the visible one at twice the size."""
+    write(visible, 2 * height, 2 * width)
+    write(infrared, height, width, "L")
+
+
+def plain(folder, names, splits=None):
+    """A plain folder of small pairs with these names."""
+    for name in names:
+        write_pair(folder / "visible" / f"{name}.png", folder / "infrared" / f"{name}.png")
+    if splits is not None:
+        (folder / "splits.json").write_text(json.dumps(splits))
+    return folder
+
+
+def saved(image, kind="PNG", **options):
+    """An image's bytes in a file of that kind."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def assert_one_line(error, *parts):
+    """A caught error's message is one line, and holds these parts."""
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message
 
 
 def with_header_crc(data: bytes | bytearray, header_bytes: int) -> bytes:

@@ -359,9 +359,9 @@ def test_bench_prints_costs_and_stages(run, monkeypatch, tmp_path):
 
 
 def test_fetch_hands_the_folder_on(run, monkeypatch, tmp_path):
-    from xmodal_lite import data
+    from xmodal_lite import download
 
-    monkeypatch.setattr(data, "fetch_roadscene", lambda folder: folder)
+    monkeypatch.setattr(download, "fetch_roadscene", lambda folder: folder)
     code, out, _ = run("fetch", tmp_path / "road scene")
     assert code == 0 and f"--data '{tmp_path / 'road scene'}'" in out
 

@@ -26,7 +26,6 @@ from xmodal_lite.benchmark import (
 )
 from xmodal_lite.bitstream import Header, Section, pack, section_sizes, unpack
 from xmodal_lite.config import LITE
-from xmodal_lite.data import Pair
 from xmodal_lite.evaluation import (
     PUBLISHED,
     Contender,
@@ -49,6 +48,7 @@ from xmodal_lite.evaluation import (
     speed_table,
     target_bytes,
 )
+from xmodal_lite.frames import Pair
 from xmodal_lite.image_codec import ImageCodec
 from xmodal_lite.pair_codec import PairCodec, Reconstruction
 from xmodal_lite.pretrained import WeightsError, load_weights, save_weights

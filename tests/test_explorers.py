@@ -12,7 +12,6 @@ import torch
 from helpers import ALONE, frames, run_python, tiny_pair_codec
 
 from xmodal_lite.bitstream import unpack
-from xmodal_lite.data import Pair
 from xmodal_lite.evaluation import psnr_image, target_bytes
 from xmodal_lite.explorer_attention import _by_token, attention_maps, window_start
 from xmodal_lite.explorer_core import Explorer
@@ -23,6 +22,7 @@ from xmodal_lite.explorers import (
     bits_explorer,
     lambda_explorer,
 )
+from xmodal_lite.frames import Pair
 from xmodal_lite.scenes import Scene
 
 LAMBDAS = (256.0, 4096.0)

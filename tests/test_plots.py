@@ -13,7 +13,7 @@ import torch
 
 from xmodal_lite import plots
 from xmodal_lite.baselines import CODECS
-from xmodal_lite.data import Pair
+from xmodal_lite.frames import Pair
 
 # Colour vision: normal, and without the second, first or third kind of cone (Machado 2009).
 VISION = {

@@ -32,7 +32,7 @@ from helpers import (
 from torch import nn
 
 from xmodal_lite.config import LAMBDAS
-from xmodal_lite.data import DataError
+from xmodal_lite.frames import DataError
 from xmodal_lite.image_codec import ImageCodec, fingerprint
 from xmodal_lite.pair_codec import PairCodec
 from xmodal_lite.pretrained import load_weights, notes_of, save_weights

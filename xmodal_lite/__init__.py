@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .config import LITE as LITE
     from .config import PAPER as PAPER
     from .config import CodecConfig as CodecConfig
-    from .data import DataError as DataError
-    from .data import Pair as Pair
     from .data import open_pairs as open_pairs
-    from .data import read_pair as read_pair
     from .explorers import affine_explorer as affine_explorer
     from .explorers import attention_explorer as attention_explorer
     from .explorers import bits_explorer as bits_explorer
     from .explorers import lambda_explorer as lambda_explorer
+    from .frames import DataError as DataError
+    from .frames import Pair as Pair
+    from .frames import read_pair as read_pair
     from .image_codec import ImageCodec as ImageCodec
     from .pair_codec import PairCodec as PairCodec
     from .pretrained import WeightsError as WeightsError
@@ -43,7 +43,8 @@ _HOMES = {
     "bitstream": ("BitstreamError",),
     "config": ("CodecConfig", "LITE", "PAPER"),
     "scenes": ("render_scene",),
-    "data": ("DataError", "Pair", "open_pairs", "read_pair"),
+    "frames": ("DataError", "Pair", "read_pair"),
+    "data": ("open_pairs",),
     "image_codec": ("ImageCodec",),
     "pair_codec": ("PairCodec",),
     "explorers": ("affine_explorer", "attention_explorer", "bits_explorer", "lambda_explorer"),

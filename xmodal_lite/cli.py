@@ -245,7 +245,7 @@ def _fetch(commands: Any) -> None:
 
 
 def _run_fetch(args: argparse.Namespace) -> None:
-    from .data import fetch_roadscene
+    from .download import fetch_roadscene
 
     folder = fetch_roadscene(args.folder)
     print(f"{folder} is ready; use it with --data {shlex.quote(str(folder))}")
@@ -545,7 +545,7 @@ def _add_mode(command: argparse.ArgumentParser) -> None:
 def _run_encode(args: argparse.Namespace) -> None:
     _check_output(args.output)
     from . import evaluation
-    from .data import read_infrared, read_pair, read_visible
+    from .frames import read_infrared, read_pair, read_visible
     from .pair_codec import PairCodec
     from .pretrained import write_whole
 

@@ -31,7 +31,8 @@ from tqdm.auto import tqdm
 from . import baselines
 from .bitstream import SYMBOL_CRC_BYTES, section_sizes, unpack
 from .config import Modality, check_lambda
-from .data import Pair, PairSource
+from .data import PairSource
+from .frames import Pair
 from .image_codec import ImageCodec, as_batch, pad, padded_size
 from .loss import psnr, rate_distortion
 from .pair_codec import Encoded, Mode, PairCodec, Reconstruction

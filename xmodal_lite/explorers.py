@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .config import LAMBDAS
-from .data import Pair
 from .evaluation import ReferenceKind
 from .explorer_affine import AffineExplorer
 from .explorer_attention import AttentionExplorer
 from .explorer_bits import BitsExplorer
 from .explorer_lambda import LambdaExplorer
+from .frames import Pair
 from .pair_codec import PairCodec
 from .pretrained import Codec
 from .scenes import Scene

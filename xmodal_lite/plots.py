@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .data import Pair
+from .frames import Pair
 
 WIDTH = 8.0
 """Of every figure, in inches: text then has the same size in all of them."""

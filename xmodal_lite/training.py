@@ -24,7 +24,9 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .config import CodecConfig, check_lambda
-from .data import CropDataset, Pair, PairSource, match_sizes, open_pairs, to_tensor
+from .crops import CropDataset
+from .data import PairSource, open_pairs
+from .frames import Pair, match_sizes, to_tensor
 from .image_codec import ImageCodec, padded_size
 from .loss import RateDistortion, psnr, rate_distortion
 from .pair_codec import PairCodec
