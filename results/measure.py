@@ -24,14 +24,9 @@ from typing import Any, Literal
 from xmodal_lite import LITE, load_pretrained, save_weights
 from xmodal_lite.benchmark import REFERENCE_SPEED, bench
 from xmodal_lite.data import PairSource, open_pairs
-from xmodal_lite.evaluation import (
-    REFERENCES,
-    ReferenceKind,
-    contenders,
-    evaluate,
-    save_results,
-)
+from xmodal_lite.evaluation import contenders, evaluate
 from xmodal_lite.pair_codec import Mode, PairCodec
+from xmodal_lite.records import REFERENCES, ReferenceKind, save_results
 from xmodal_lite.scenes import render_scene
 
 HERE = Path(__file__).resolve().parent

@@ -1,12 +1,14 @@
-"""Pairs for all tests: of the folder that XMODAL_DATA names, else the embedded scenes."""
+"""For all tests: pairs of the folder that XMODAL_DATA names, else embedded scenes; tiny codecs."""
 
 import sys
 from collections.abc import Callable
 
 import pytest
+from helpers import tiny_pair_codec
 
 from xmodal_lite.data import PairSource, open_pairs
 from xmodal_lite.frames import Pair
+from xmodal_lite.pair_codec import PairCodec
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +21,18 @@ def pair_source() -> Callable[[str], PairSource]:
 def test_pair(pair_source: Callable[[str], PairSource]) -> Pair:
     """The first pair of the test split, read once a session."""
     return pair_source("test")[0]
+
+
+@pytest.fixture(scope="module")
+def pair_codec() -> PairCodec:
+    """A tiny codec with tables; a test that changes it makes its own."""
+    return tiny_pair_codec()
+
+
+@pytest.fixture(scope="module")
+def baseline() -> PairCodec:
+    """The same network without its reference."""
+    return tiny_pair_codec(channel_alignment=False, spatial_alignment=False)
 
 
 @pytest.fixture(autouse=True)

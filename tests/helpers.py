@@ -23,8 +23,10 @@ from PIL import Image
 
 from xmodal_lite.config import CodecConfig
 from xmodal_lite.entropy import EntropyModel
+from xmodal_lite.frames import Pair
 from xmodal_lite.image_codec import ImageCodec
 from xmodal_lite.pair_codec import PairCodec
+from xmodal_lite.records import Measurement
 
 ROOT = Path(__file__).parents[1]
 TINY = CodecConfig(
@@ -99,6 +101,18 @@ def frames(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     visible = (scene[..., None] * [0.9, 1.0, 0.8] + noise).clip(0, 255).astype(np.uint8)
     infrared = (255 - 0.9 * scene[::2, ::2] + rng.integers(0, 10, (height, width))).clip(0, 255)
     return visible, infrared.astype(np.uint8)
+
+
+def scene(seed: int = 0, height: int = 66, width: int = 70) -> Pair:
+    """A pair of `frames`."""
+    return Pair(f"scene_{seed}", *frames(height, width, seed))
+
+
+def record(codec: str, pair: str, bpp: float, psnr: float, point: float) -> Measurement:
+    """A measurement as of a classical codec."""
+    return Measurement(
+        codec=codec, pair=pair, bytes=round(1e4 * bpp), bpp=bpp, psnr=psnr, setting=point
+    )
 
 
 def given(codec: PairCodec, visible: np.ndarray, infrared: np.ndarray) -> dict[str, np.ndarray]:

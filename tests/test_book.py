@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from xmodal_lite.bitstream import Header, pack, required_sections, section_sizes
-from xmodal_lite.evaluation import bd_table, load_codec, load_measurements
+from xmodal_lite.curves import bd_table
+from xmodal_lite.pretrained import load_codec
+from xmodal_lite.records import load_measurements
 from xmodal_lite.teaching import complaint
 
 ROOT = Path(__file__).resolve().parents[1]

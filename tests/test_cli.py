@@ -17,12 +17,14 @@ from helpers import ROOT, frames, run_python, tiny_image_codec, tiny_pair_codec,
 from PIL import Image
 
 import xmodal_lite
-from xmodal_lite import baselines, cli, evaluation, pretrained
+from xmodal_lite import baselines, cli, coding, evaluation, pretrained
 from xmodal_lite.bitstream import section_sizes, unpack
 from xmodal_lite.cli import main
-from xmodal_lite.evaluation import Encoded, load_measurements, psnr_image, target_bytes
+from xmodal_lite.coding import psnr_image, target_bytes
 from xmodal_lite.image_codec import fingerprint
+from xmodal_lite.pair_codec import Encoded
 from xmodal_lite.pretrained import load_weights, save_weights
+from xmodal_lite.records import load_measurements
 
 COMMANDS = ("fetch", "train", "evaluate", "encode", "decode", "info", "bench")
 
@@ -492,7 +494,7 @@ def test_ctrl_c_leaves_nothing_half_written(moment, run, house, monkeypatch, tmp
         signal.raise_signal(signal.SIGINT)
 
     if moment == "coding":
-        monkeypatch.setattr(evaluation, "code", interrupt)
+        monkeypatch.setattr(coding, "code", interrupt)
     else:
         monkeypatch.setattr(os, "fsync", interrupt)
     code, out, err = encode(run, output=tmp_path / "a.xmc")
@@ -551,13 +553,14 @@ def test_the_package_hands_out_its_names():
 def test_encode_uses_what_evaluate_measures(run, monkeypatch, tmp_path):
     """One function codes for both commands."""
     coded = []
-    code = evaluation.code
+    code = coding.code
+    assert evaluation.code is code
 
     def spy(*arguments):
         coded.append(code(*arguments))
         return coded[-1]
 
-    monkeypatch.setattr(evaluation, "code", spy)
+    monkeypatch.setattr(coding, "code", spy)
     encode(run, output=tmp_path / "a.xmc")
     assert isinstance(coded[0], Encoded)
     assert coded[0].data == (tmp_path / "a.xmc").read_bytes()

@@ -12,7 +12,7 @@ import torch
 from helpers import ALONE, frames, run_python, tiny_pair_codec
 
 from xmodal_lite.bitstream import unpack
-from xmodal_lite.evaluation import psnr_image, target_bytes
+from xmodal_lite.coding import psnr_image, target_bytes
 from xmodal_lite.explorer_attention import _by_token, attention_maps, window_start
 from xmodal_lite.explorer_core import Explorer
 from xmodal_lite.explorer_lambda import USES

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .coding import padded_batches
 from .config import LATENT_STRIDE, PAD_MULTIPLE, PRESETS, preset
 from .entropy import EntropyModel
-from .evaluation import EvaluationError, load_codec, padded_batches
+from .evaluation import EvaluationError
 from .image_codec import ImageCodec, as_batch, pad, padded_size, wire_lambda
 from .pair_codec import PairCodec, Reference
-from .pretrained import available
+from .pretrained import available, load_codec
 
 Result = TypeVar("Result")
 
@@ -394,3 +396,31 @@ def _compressai_stages(model: Any, images: dict[str, np.ndarray], watch: Stopwat
     coded = watch("total encode", frame, lambda: model.compress(batch))
     watch("total decode", frame, lambda: model.decompress(**coded))
     return sum(len(part[0]) for part in coded["strings"])
+
+
+def speed_table(
+    path: str | Path, stages: Sequence[str]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Head and rows of a table, one column a codec, from a file of :func:`bench`'s records.
+
+    Rows are parameters (of the target's codec + of the reference's, millions), multiply-adds per
+    target pixel (thousands) and the seconds of each stage, empty where a codec has no such stage.
+
+    Raises:
+        ValueError: not such a file.
+        OSError: it cannot be read.
+    """
+    try:
+        records = json.loads(Path(path).read_text())["records"]
+        columns = [("parameters, millions", "multiply-adds a pixel, thousands", *stages)]
+        for record in records:
+            seconds = {s["stage"]: f"{s['seconds']:.2f} s" for s in record["stages"]}
+            reference = record["reference_parameters"]
+            size = f"{(record['parameters'] - reference) / 1e6:.1f} + {reference / 1e6:.1f}"
+            work = record["multiply_adds"] / (record["height"] * record["width"]) / 1e3
+            timed = (seconds.get(stage, "") for stage in stages)
+            columns.append((size, f"{work:,.0f}", *timed))
+        head = ["", *(f"`{record['codec']}`" for record in records)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no measurements of speed ({error!r})") from None
+    return head, list(zip(*columns, strict=True))

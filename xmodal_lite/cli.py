@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import bitstream, config
 
 if TYPE_CHECKING:
-    from .evaluation import BDRow, Measurement
+    from .curves import BDRow
+    from .records import Measurement
 
 PROGRAM = "xmodal-lite"
 INTERRUPTED = 130
@@ -415,8 +416,10 @@ def _run_evaluate(args: argparse.Namespace) -> None:
     if args.range is not None and not 0 < args.range[0] < args.range[1]:
         raise ValueError(f"--range {args.range[0]:g} {args.range[1]:g}; expected 0 < LOW < HIGH")
     from . import evaluation
+    from .curves import bd_table
     from .data import open_pairs
     from .pretrained import available
+    from .records import save_results
 
     _use_machine(args)
     weights: dict[str, list[str]] = {}
@@ -435,7 +438,7 @@ def _run_evaluate(args: argparse.Namespace) -> None:
     pairs = open_pairs(args.data, args.split)[: args.limit]
     records = evaluation.evaluate(codecs, pairs, args.target, args.estimate)
     if args.json is not None:
-        evaluation.save_results(
+        save_results(
             args.json,
             [record.to_dict() for record in records],
             args.command_line,
@@ -447,7 +450,7 @@ def _run_evaluate(args: argparse.Namespace) -> None:
     print(f"{count} of {pairs.kind} ({pairs.split}), {args.target}\n")
     print(_mean_table(records))
     bpp_range = None if args.range is None else tuple(args.range)
-    rows = evaluation.bd_table(records, args.anchor, bpp_range, args.interpolation)
+    rows = bd_table(records, args.anchor, bpp_range, args.interpolation)
     if rows:
         span = (
             "where curves overlap" if bpp_range is None else "{:g} to {:g} bpp".format(*bpp_range)
@@ -457,7 +460,7 @@ def _run_evaluate(args: argparse.Namespace) -> None:
 
 
 def _mean_table(records: Sequence[Measurement]) -> str:
-    from .evaluation import mean_curves
+    from .curves import mean_curves
 
     optional = [name for name in ("total_bpp", "estimate_bpp")
                 if any(getattr(record, name) is not None for record in records)]  # fmt: skip
@@ -544,14 +547,14 @@ def _add_mode(command: argparse.ArgumentParser) -> None:
 
 def _run_encode(args: argparse.Namespace) -> None:
     _check_output(args.output)
-    from . import evaluation
+    from . import coding
     from .frames import read_infrared, read_pair, read_visible
     from .pair_codec import PairCodec
-    from .pretrained import write_whole
+    from .pretrained import load_codec, write_whole
 
     _use_machine(args)
-    codec = evaluation.load_codec(args.weights, args.device)
-    target = evaluation.target_of(codec)
+    codec = load_codec(args.weights, args.device)
+    target = coding.target_of(codec)
     pair_codec = isinstance(codec, PairCodec) and codec.reference_codec is not None
     if len(args.frames) != (2 if pair_codec else 1):
         wanted = "two frames, VISIBLE and INFRARED" if pair_codec else f"one, {target.upper()}"
@@ -567,14 +570,14 @@ def _run_encode(args: argparse.Namespace) -> None:
         read = read_infrared if target == "infrared" else read_visible
         images = {target: read(args.frames[0])}
     with _busy("coding"):
-        coded = evaluation.code(codec, images, args.lmbda, args.reference_lmbda, args.mode)
+        coded = coding.code(codec, images, args.lmbda, args.reference_lmbda, args.mode)
     write_whole(args.output, coded.data)
     rows = []
     for name, image in images.items():
-        own = evaluation.target_bytes(coded.data, target)
+        own = coding.target_bytes(coded.data, target)
         own = own if name == target else len(coded.data) - own
         height, width = image.shape[:2]
-        quality = evaluation.psnr_image(image, getattr(coded.reconstruction, name))
+        quality = coding.psnr_image(image, getattr(coded.reconstruction, name))
         rows.append([name, f"{width}×{height}", str(own), f"{8 * own / (height * width):.4f}",
                      f"{quality:.2f}"])  # fmt: skip
     print(_table(["image", "size", "bytes", "bpp", "PSNR dB"], rows))
@@ -612,13 +615,13 @@ def _run_decode(args: argparse.Namespace) -> None:
             f"{args.file}: written with weights {header.fingerprint.hex()}, which are none of the "
             "shipped; name their file with --weights"
         )
-    from . import evaluation
-    from .pretrained import write_whole
+    from . import coding
+    from .pretrained import load_codec, write_whole
 
     _use_machine(args)
-    codec = evaluation.load_codec(weights, args.device)
+    codec = load_codec(weights, args.device)
     with _busy("decoding"):
-        decoded = _of_file(args.file, evaluation.decode, codec, data, args.only)
+        decoded = _of_file(args.file, coding.decode, codec, data, args.only)
     images = {name: image for name, image in decoded._asdict().items() if image is not None}
     args.output.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
@@ -729,7 +732,8 @@ def _run_bench(args: argparse.Namespace) -> None:
         _check_output(args.json)
     from tqdm.auto import tqdm
 
-    from . import benchmark, evaluation
+    from . import benchmark
+    from .records import save_results
     from .scenes import render_scene
 
     _use_machine(args)
@@ -750,7 +754,7 @@ def _run_bench(args: argparse.Namespace) -> None:
                 )  # fmt: skip
                 bar.update()
     if args.json is not None:
-        evaluation.save_results(args.json, records, args.command_line, args.device)
+        save_results(args.json, records, args.command_line, args.device)
     threads = records[0]["threads"]
     print(f"{args.device}, {threads} thread{'s' * (threads > 1)}, median of {args.repeat}\n")
     print(_cost_table(records))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from . import explorer_page as html
 from .bitstream import Section, unpack
 from .channel_alignment import ChannelAlignment, unpack_coefficients
-from .evaluation import code, psnr_image
+from .coding import code, psnr_image
 from .explorer_core import Explorer, lambda_control
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop

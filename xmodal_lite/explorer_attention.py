@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from . import explorer_page as html
+from .coding import padded_batches
 from .config import LATENT_STRIDE, check_lambda
-from .evaluation import padded_batches
 from .explorer_core import Explorer, Frames, halved
 from .explorer_page import Control, Picture, View
 from .image_codec import as_image, crop

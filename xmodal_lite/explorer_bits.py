@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from . import explorer_page as html
 from .bitstream import section_sizes, unpack
+from .coding import code, padded_batches, psnr_image
 from .config import LATENT_STRIDE
-from .evaluation import code, padded_batches, psnr_image
 from .explorer_core import SECTIONS, Explorer, halved, lambda_control
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec

@@ -11,20 +11,14 @@ from matplotlib.figure import Figure
 
 from . import explorer_page as html
 from .bitstream import section_sizes, unpack
-from .evaluation import (
-    REFERENCES,
-    ReferenceKind,
-    code,
-    psnr_image,
-    reference_image,
-    target_bytes,
-    target_of,
-)
+from .coding import code, psnr_image, target_bytes, target_of
+from .evaluation import reference_image
 from .explorer_core import SECTIONS, Explorer, lambda_control
 from .explorer_page import Control, Picture, View
 from .pair_codec import PairCodec
 from .plots import CODEC_STYLES, THERMAL, show_images, signed
 from .pretrained import Codec
+from .records import REFERENCES, ReferenceKind
 
 USES = {
     "none": "The encoder <b>declined</b> it: the infrared part is coded by itself.",

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .config import LAMBDAS
-from .evaluation import ReferenceKind
 from .explorer_affine import AffineExplorer
 from .explorer_attention import AttentionExplorer
 from .explorer_bits import BitsExplorer
@@ -21,6 +20,7 @@ from .explorer_lambda import LambdaExplorer
 from .frames import Pair
 from .pair_codec import PairCodec
 from .pretrained import Codec
+from .records import ReferenceKind
 from .scenes import Scene
 
 SIZE = (128, 256)

@@ -201,6 +201,22 @@ def load_pretrained(name: str = "pair", device: str | torch.device = "cpu") -> C
     return load_weights(path, device)
 
 
+def load_codec(name: str, device: str | torch.device = "cpu") -> Codec:
+    """A codec by the name of shipped weights, or by the path of a weights file.
+
+    Raises:
+        WeightsError: neither; or a file that is not sound.
+    """
+    if name in available():
+        return load_pretrained(name, device)
+    if Path(name).suffix == ".safetensors" or Path(name).exists():
+        return load_weights(name, device)
+    shipped = ", ".join(available()) or "none"
+    raise WeightsError(
+        f"no weights {name!r}; shipped are {shipped}, else name a .safetensors file"
+    )
+
+
 def write_whole(path: str | Path, data: bytes) -> None:
     """Write, flush to disk, rename: a reader sees the old file or the new one, never a part.
 

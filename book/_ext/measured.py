@@ -10,8 +10,9 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from xmodal_lite.evaluation import bd_table, load_measurements, mean_cost, mean_curves
+from xmodal_lite.curves import bd_table, mean_cost, mean_curves
 from xmodal_lite.plots import signed
+from xmodal_lite.records import load_measurements
 
 RESULTS = Path(__file__).parents[2] / "results"
 
