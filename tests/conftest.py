@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from helpers import tiny_pair_codec
+from helpers import tiny_image_codec, tiny_pair_codec, write_pairs
 
 from xmodal_lite.data import PairSource, open_pairs
 from xmodal_lite.frames import Pair
 from xmodal_lite.pair_codec import PairCodec
+from xmodal_lite.pretrained import save_weights
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,20 @@ def pair_codec() -> PairCodec:
 def baseline() -> PairCodec:
     """The same network without its reference."""
     return tiny_pair_codec(channel_alignment=False, spatial_alignment=False)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    """A plain folder of five small pairs."""
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "plain", count=5)
+
+
+@pytest.fixture(scope="module")
+def visible_weights(tmp_path_factory) -> Path:
+    """A file with the weights of a tiny visible codec."""
+    path = tmp_path_factory.mktemp("visible") / "visible.safetensors"
+    save_weights(tiny_image_codec("visible"), path)
+    return path
 
 
 @pytest.fixture(autouse=True)

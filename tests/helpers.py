@@ -27,6 +27,7 @@ from xmodal_lite.frames import Pair
 from xmodal_lite.image_codec import ImageCodec
 from xmodal_lite.pair_codec import PairCodec
 from xmodal_lite.records import Measurement
+from xmodal_lite.stages import build_codec
 
 ROOT = Path(__file__).parents[1]
 TINY = CodecConfig(
@@ -89,6 +90,12 @@ def _tiny(kind: type, config: CodecConfig, seed: int, *arguments: str) -> torch.
         if isinstance(part, EntropyModel):
             part.update_tables()
     return codec.eval()
+
+
+def fresh(stage="alone", seed=0, **changes):
+    """The codec of a stage, untrained."""
+    torch.manual_seed(seed)
+    return build_codec(replace(TINY, **changes), stage)
 
 
 def frames(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

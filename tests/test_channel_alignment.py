@@ -1,10 +1,12 @@
 """Both sides hold the same affine coefficients, at the precision of the wire."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers import REFERENCES, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,10 +14,12 @@ from xmodal_lite.bitstream import BitstreamError
 from xmodal_lite.channel_alignment import (
     INT8_STEP,
     ChannelAlignment,
+    coefficient_bits,
     pack_coefficients,
     round_coefficients,
     unpack_coefficients,
 )
+from xmodal_lite.pair_codec import PairCodec
 
 FORMATS = {"float32": 4, "float16": 2, "int8": 1}
 
@@ -131,6 +135,21 @@ def test_a_coefficient_that_is_not_finite_is_never_sent(coefficient_format):
     gamma, beta = torch.ones(1, 4, 1, 1), torch.full((1, 4, 1, 1), torch.nan)
     with pytest.raises(ValueError, match="not finite"):
         pack_coefficients(gamma, round_coefficients(beta, coefficient_format), coefficient_format)
+
+
+@pytest.mark.parametrize("target", ["infrared", "visible"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_coefficient_bits_are_those_on_the_wire(name, target):
+    for coefficient_format in ("float32", "float16", "int8"):
+        codec = PairCodec(
+            replace(TINY, target=target, coefficient_format=coefficient_format, **REFERENCES[name])
+        )
+        bits = coefficient_bits(codec.config)
+        if codec.channel_alignment is None:
+            assert bits == 0
+        else:
+            ones = torch.ones(1, TINY.feature_channels, 1, 1)
+            assert bits == 8 * len(pack_coefficients(ones, ones, coefficient_format))
 
 
 # --- the network ---

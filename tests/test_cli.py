@@ -316,7 +316,7 @@ def test_train_makes_weights_that_encode(run, tmp_path):
 
 
 def test_train_builds_the_codec_that_was_asked_for(run, monkeypatch, tmp_path):
-    from xmodal_lite import training
+    from xmodal_lite import stages
 
     asked = {}
 
@@ -324,7 +324,7 @@ def test_train_builds_the_codec_that_was_asked_for(run, monkeypatch, tmp_path):
         asked.update(config=codec_config, stage=stage, weights=weights)
         raise ValueError("enough")
 
-    monkeypatch.setattr(training, "build_codec", build)
+    monkeypatch.setattr(stages, "build_codec", build)
     code, _, err = run(
         "train", "--stage", "pair", "--out", tmp_path, "--preset", "paper", "--target", "visible",
         "--without", "channel", "--with", "entropy", "--context", "checkerboard", "--lmbda", 300,

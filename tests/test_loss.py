@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from helpers import tiny_pair_codec
 
-from xmodal_lite.loss import psnr, rate_distortion
+from xmodal_lite.channel_alignment import coefficient_bits
+from xmodal_lite.loss import psnr, rate_distortion, run_codec
 
 
 def batch():
@@ -70,3 +72,31 @@ def test_psnr_of_images_on_zero_to_one():
     assert psnr(1.0) == 0
     assert psnr(0.001) == pytest.approx(30)
     assert psnr(0.0) == math.inf
+
+
+def test_the_rate_counts_coefficients_where_they_are_sent():
+    codec = tiny_pair_codec().eval()
+    images = (
+        torch.rand(1, 3, 128, 128).repeat(2, 1, 1, 1),
+        torch.rand(1, 1, 64, 64).repeat(2, 1, 1, 1),
+    )
+    lmbda = torch.tensor([500.0, 500.0])
+    with torch.no_grad():
+        counted = run_codec(codec, *images, lmbda, torch.tensor([1.0, 0.0]))
+    rates = counted.bpp - counted.bpp_y - counted.bpp_z
+    bits = coefficient_bits(codec.config) / 64**2
+    assert rates.tolist() == pytest.approx([bits, 0], abs=1e-5)
+
+
+def test_bfloat16_trains_too():
+    codec = tiny_pair_codec().train()
+    visible, infrared = torch.rand(2, 3, 128, 128), torch.rand(2, 1, 64, 64)
+    lmbda = torch.tensor([300.0, 3000.0])
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(run_codec(codec, visible, infrared, lmbda).loss)
+    losses[1].mean().backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.1, atol=0)
+    assert all(p.grad.isfinite().all() for p in codec.parameters() if p.grad is not None)

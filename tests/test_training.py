@@ -1,4 +1,4 @@
-"""Training learns, stops cleanly, and goes on bit for bit; stages refuse what does not belong."""
+"""Training learns, stops cleanly, and goes on bit for bit."""
 
 import csv
 import errno
@@ -18,58 +18,20 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from helpers import (
-    ALONE,
-    REFERENCES,
-    ROOT,
-    TINY,
-    liven,
-    run_python,
-    tiny_image_codec,
-    tiny_pair_codec,
-    write_pairs,
-)
-from torch import nn
+from helpers import ROOT, TINY, fresh, liven, run_python, write_pairs
 
 from xmodal_lite.config import LAMBDAS
 from xmodal_lite.frames import DataError
-from xmodal_lite.image_codec import ImageCodec, fingerprint
+from xmodal_lite.image_codec import fingerprint
 from xmodal_lite.pair_codec import PairCodec
-from xmodal_lite.pretrained import load_weights, notes_of, save_weights
-from xmodal_lite.training import (
-    Trainer,
-    TrainingConfig,
-    TrainingError,
-    TwoOptimisers,
-    build_codec,
-    coefficient_bits,
-    draw_lambdas,
-    draw_sent,
-    run_codec,
-    validate,
-)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "plain", count=5)
-
-
-@pytest.fixture(scope="module")
-def visible_weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("visible") / "visible.safetensors"
-    save_weights(tiny_image_codec("visible"), path)
-    return path
+from xmodal_lite.pretrained import load_weights, notes_of
+from xmodal_lite.stages import build_codec
+from xmodal_lite.training import Trainer, TrainingConfig, TrainingError, draw_lambdas, draw_sent
 
 
 def schedule(pairs, **changes) -> TrainingConfig:
     values = {"stage": "alone", "steps": 6, "batch": 2, "crop": 64, "warmup": 2}
     return TrainingConfig(**{**values, "data": (str(pairs),), **changes})
-
-
-def fresh(stage="alone", seed=0, **changes):
-    torch.manual_seed(seed)
-    return build_codec(replace(TINY, **changes), stage)
 
 
 def trainer(codec, config, folder, every=2) -> Trainer:
@@ -143,53 +105,11 @@ def test_metrics_say_what_happened_at_each_step(pairs, tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["training"]["steps"] == 6
 
 
-def test_bfloat16_trains_too():
-    codec = tiny_pair_codec().train()
-    visible, infrared = torch.rand(2, 3, 128, 128), torch.rand(2, 1, 64, 64)
-    lmbda = torch.tensor([300.0, 3000.0])
-    losses = []
-    for enabled in (False, True):
-        torch.manual_seed(0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            losses.append(run_codec(codec, visible, infrared, lmbda).loss)
-    losses[1].mean().backward()
-    torch.testing.assert_close(losses[1], losses[0], rtol=0.1, atol=0)
-    assert all(p.grad.isfinite().all() for p in codec.parameters() if p.grad is not None)
-
-
 @pytest.mark.parametrize("scale", [1, 3])
 def test_crops_have_the_codecs_scale(scale, pairs, tmp_path):
     codec = fresh(scale=scale, target="visible")
     trainer(codec, schedule(pairs, steps=2), tmp_path).run()
     assert len(rows(tmp_path / "valid.csv")) == 3
-
-
-def test_validation_measures_the_control_of_a_codec_that_uses_its_reference(pairs):
-    from xmodal_lite.data import open_pairs
-
-    source = open_pairs(pairs, "all")
-    (uses,) = validate(tiny_pair_codec(), source, (1024.0,), limit=64)
-    (alone,) = validate(tiny_pair_codec(**ALONE), source, (1024.0,), limit=64)
-    assert math.isfinite(uses["control"]) and uses["control"] != 0
-    assert math.isnan(alone["control"])
-    assert uses["lmbda"] == 1024 and uses["bpp"] > 0 and math.isfinite(uses["psnr"])
-
-
-@pytest.mark.parametrize("target", ["infrared", "visible"])
-@pytest.mark.parametrize("name", REFERENCES)
-def test_coefficient_bits_are_those_on_the_wire(name, target):
-    for coefficient_format in ("float32", "float16", "int8"):
-        codec = PairCodec(
-            replace(TINY, target=target, coefficient_format=coefficient_format, **REFERENCES[name])
-        )
-        bits = coefficient_bits(codec.config)
-        if codec.channel_alignment is None:
-            assert bits == 0
-        else:
-            from xmodal_lite.channel_alignment import pack_coefficients
-
-            ones = torch.ones(1, TINY.feature_channels, 1, 1)
-            assert bits == 8 * len(pack_coefficients(ones, ones, coefficient_format))
 
 
 # --- it goes on bit for bit ---
@@ -430,7 +350,8 @@ LAUNCHED = """
     import sys
     import torch
     from accelerate import Accelerator
-    from test_training import fresh, schedule
+    from helpers import fresh
+    from test_training import schedule
     from xmodal_lite.training import Trainer
 
     accelerator = Accelerator(cpu=True, mixed_precision="no")
@@ -569,77 +490,7 @@ def test_lambda_beyond_the_codecs_range_is_refused(pairs, tmp_path):
         trainer(fresh(), config, tmp_path)
 
 
-# --- two optimisers ---
-
-
-def small(layout=torch.contiguous_format):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, bias=False), nn.Conv2d(5, 6, 1))
-    return net.to(memory_format=layout)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_muon_works_on_the_weights_themselves(layout):
-    """A matrix is a view of the convolution's memory, never a copy."""
-    net = small(layout)
-    optimiser = TwoOptimisers(net, 1e-3, 0.02)
-    assert len(optimiser._pairs) == 3
-    for parameter, matrix in optimiser._pairs:
-        assert matrix.data_ptr() == parameter.data_ptr()
-        assert matrix.shape == (len(parameter), parameter[0].numel())
-        matrix.data[0, 0] = 123
-        assert (parameter == 123).any()
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
-def test_a_step_is_muons_whatever_the_memory_layout(layout, gradient_layout):
-    net = small(layout)
-    start = [layer.weight.detach().flatten(1).clone() for layer in net]
-    optimiser = TwoOptimisers(net, 1e-3, 0.02)
-    expected = [nn.Parameter(matrix.clone()) for matrix in start]
-    muon = torch.optim.Muon(expected, lr=0.01, weight_decay=0.0)
-    for step in range(2):
-        for layer, matrix in zip(net, expected, strict=True):
-            generator = torch.Generator().manual_seed(step)
-            gradient = torch.randn(layer.weight.shape, generator=generator)
-            layer.weight.grad = gradient.contiguous(memory_format=gradient_layout)
-            matrix.grad = gradient.flatten(1)
-        optimiser.step(0.5)
-        muon.step()
-    for layer, matrix, before in zip(net, expected, start, strict=True):
-        # orthogonalised in bfloat16, with columns in another order
-        torch.testing.assert_close(layer.weight.flatten(1), matrix, rtol=0, atol=1e-3)
-        assert (matrix - before).abs().mean() > 2e-3
-        assert layer.weight.grad is None
-
-
-def test_biases_gains_and_masked_convolutions_go_to_adam():
-    codec = fresh()
-    muon = {id(parameter) for parameter, _ in TwoOptimisers(codec, 1e-3, 0.02)._pairs}
-    for name, parameter in codec.named_parameters():
-        if name.endswith(".bias") or "context_prediction" in name or "log_gain" in name:
-            assert id(parameter) not in muon, name
-    assert id(codec.g_a[0].weight) in muon
-    assert len(TwoOptimisers(codec, 1e-3, 0).optimisers) == 1  # Adam for all
-
-
-def test_what_the_reference_runs_through_can_have_an_adam_of_its_own(visible_weights):
-    codec = build_codec(TINY, "pair", visible_weights)
-    optimiser = TwoOptimisers(codec, 1e-3, 0.02, reference_rate=1e-4)
-    own = {id(p) for p in optimiser.optimisers[1].param_groups[0]["params"]}
-    inputs = {"g_a.0.weight", "g_s.1.0.weight", "g_s.2.0.weight", "g_s.3.0.weight"}
-    inputs |= {f"feature_decoder.{n}.weight" for n in ("skip", "blocks.0.conv1", "blocks.0.skip")}
-    inputs |= {"feature_decoder.blocks.0.skip.bias"}
-    branches = ("reference_features.", "channel_alignment.", "spatial_alignment.")
-    for name, parameter in codec.named_parameters():
-        wanted = name in inputs or name.startswith(branches)
-        assert (id(parameter) in own) == wanted, name
-    before = codec.g_a[0].weight.clone()
-    for parameter in codec.parameters():
-        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
-    optimiser.step(0.5)  # Adam's first step is the rate itself, wherever the gradient is not zero
-    assert torch.allclose(before - codec.g_a[0].weight, torch.tensor(0.5e-4), atol=1e-7)
+# --- what the reference runs through ---
 
 
 def test_only_the_reference_branches_move_when_the_baseline_is_held(
@@ -682,20 +533,6 @@ def test_a_share_of_the_crops_sends_no_coefficients(share, pairs, visible_weight
         assert torch.equal(parameter, before[name]) == (share == 1), name
 
 
-def test_the_rate_counts_coefficients_where_they_are_sent():
-    codec = tiny_pair_codec().eval()
-    images = (
-        torch.rand(1, 3, 128, 128).repeat(2, 1, 1, 1),
-        torch.rand(1, 1, 64, 64).repeat(2, 1, 1, 1),
-    )
-    lmbda = torch.tensor([500.0, 500.0])
-    with torch.no_grad():
-        counted = run_codec(codec, *images, lmbda, torch.tensor([1.0, 0.0]))
-    rates = counted.bpp - counted.bpp_y - counted.bpp_z
-    bits = coefficient_bits(codec.config) / 64**2
-    assert rates.tolist() == pytest.approx([bits, 0], abs=1e-5)
-
-
 def test_coefficients_are_left_out_only_where_another_branch_remains(
     pairs, visible_weights, tmp_path
 ):
@@ -705,142 +542,6 @@ def test_coefficients_are_left_out_only_where_another_branch_remains(
             trainer(who, schedule(pairs, without_coefficients=0.5), tmp_path)
 
 
-def test_branches_are_taken_over_and_change_nothing_at_first(visible_weights, tmp_path):
-    baseline, other = tmp_path / "alone.safetensors", tmp_path / "other.safetensors"
-    save_weights(tiny_pair_codec(**ALONE), baseline)
-    save_weights(tiny_pair_codec(seed=3), other)
-    config = replace(TINY, entropy_reference=True)  # one branch more than the other has
-    codec = build_codec(config, "pair", visible_weights, baseline, other)
-    theirs = dict(load_weights(other).named_parameters())
-    taken = [
-        name for name, p in codec.named_parameters()
-        if name.startswith(("reference_features.", "channel_alignment.", "spatial_alignment."))
-        and torch.equal(p, theirs[name])
-    ]  # fmt: skip
-    assert len(taken) == sum(
-        name.startswith(("reference_features.", "channel_alignment.", "spatial_alignment."))
-        for name in theirs
-    )
-    visible, infrared = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 64, 64)
-    lmbda = torch.tensor([700.0])
-    with torch.no_grad():
-        ours = codec.eval()(visible, infrared, lmbda)["x_hat"]
-        alone = load_weights(baseline)(None, infrared, lmbda)["x_hat"]
-    assert torch.allclose(ours, alone, atol=1e-5)
-
-
-def test_branches_that_do_not_fit_are_named(visible_weights, tmp_path):
-    wide, alone = tmp_path / "wide.safetensors", tmp_path / "alone.safetensors"
-    save_weights(tiny_pair_codec(embedding=24), wide)
-    save_weights(tiny_pair_codec(**ALONE), alone)
-    for branches, stage, said in (
-        (wide, "pair", "wide.*spatial_alignment.0.embed_infrared.weight is .*24.* there"),
-        (alone, "pair", "alone.*none of this codec's reference branches is there"),
-        (visible_weights, "pair", "branches are for stage 'pair', from a pair codec"),
-        (wide, "alone", "branches are for stage 'pair', from a pair codec"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            build_codec(TINY, stage, visible_weights, None, branches)
-
-
 def test_a_codec_without_reference_has_nothing_but_its_baseline(pairs, tmp_path):
     with pytest.raises(ValueError, match="only_reference is True; expected a codec with a ref"):
         trainer(fresh(), schedule(pairs, only_reference=True), tmp_path)
-
-
-def test_frozen_weights_are_not_optimised(visible_weights):
-    codec = build_codec(TINY, "pair", visible_weights)
-    optimiser = TwoOptimisers(codec, 1e-3, 0.02)
-    held = {
-        p.data_ptr() for o in optimiser.optimisers for g in o.param_groups for p in g["params"]
-    }
-    assert not held & {p.data_ptr() for p in codec.reference_codec.parameters()}
-
-
-# --- stages ---
-
-
-def test_alone_is_the_same_network_without_its_reference():
-    codec = build_codec(replace(TINY, entropy_reference=True), "alone")
-    assert codec.reference_codec is None and not codec.config.uses_reference
-    assert codec.config == replace(TINY, **ALONE)
-
-
-def test_pair_takes_the_trained_reference_with_its_tables(visible_weights):
-    codec = build_codec(TINY, "pair", visible_weights)
-    assert fingerprint(codec.reference_codec) == fingerprint(load_weights(visible_weights))
-    assert not any(p.requires_grad for p in codec.reference_codec.parameters())
-
-
-def test_pair_starts_from_its_baseline(visible_weights, tmp_path):
-    baseline = tiny_pair_codec(seed=3, **ALONE)
-    save_weights(baseline, tmp_path / "alone.safetensors")
-    codec = build_codec(TINY, "pair", visible_weights, tmp_path / "alone.safetensors").eval()
-    images = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 64, 64), torch.tensor([700.0])
-    with torch.no_grad():
-        torch.testing.assert_close(codec(*images)["x_hat"], baseline(*images)["x_hat"])
-
-
-def test_a_later_run_starts_from_an_earlier_ones_weights(visible_weights):
-    codec = build_codec(TINY, "visible", start=visible_weights)
-    assert fingerprint(codec) == fingerprint(load_weights(visible_weights))
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory, visible_weights):
-    """Weights of several kinds."""
-    folder = tmp_path_factory.mktemp("shelf")
-    for name, codec in {
-        "infrared": ImageCodec(TINY, "infrared"),
-        "wide": ImageCodec(replace(TINY, transform_channels=12), "visible"),
-        "serial": ImageCodec(replace(TINY, context="autoregressive"), "visible"),
-        "single": ImageCodec(replace(TINY, lambdas=(1024.0,)), "visible"),
-        "alone": PairCodec(replace(TINY, **ALONE)),
-        "alone_wide": PairCodec(replace(TINY, **ALONE, transform_channels=12)),
-    }.items():
-        save_weights(codec, folder / f"{name}.safetensors")
-    shutil.copy(visible_weights, folder / "visible.safetensors")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("stage", "visible", "start", "said"),
-    [
-        ("pair", None, None, "stage 'pair' needs the weights of a trained reference codec"),
-        ("pair", "infrared", None, "expected weights of a visible codec"),
-        ("pair", "alone", None, "expected weights of a visible codec"),
-        ("pair", "wide", None, "transform_channels is 12; expected 8"),
-        ("pair", "serial", None, "context is autoregressive; expected checkerboard"),
-        ("pair", "single", None, "lambdas is"),
-        ("pair", "nothing", None, "no such weights file"),
-        ("pair", "visible", "infrared", "weights of another kind of codec"),
-        ("pair", "visible", "alone_wide", "in the baseline"),
-        ("alone", None, "visible", "weights of another kind of codec"),
-        ("visible", None, "alone", "weights of another kind of codec"),
-        ("visible", None, "infrared", "do not fit"),
-        ("visible", None, "wide", "do not fit"),
-        ("visible", None, "nothing", "no such weights file"),
-        ("stage", None, None, "unknown stage 'stage'"),
-    ],
-)
-def test_weights_that_do_not_belong_to_a_stage_are_named(shelf, stage, visible, start, said):
-    paths = [name and shelf / f"{name}.safetensors" for name in (visible, start)]
-    with pytest.raises(ValueError) as error:
-        build_codec(TINY, stage, *paths)
-    assert said in str(error.value) and "\n" not in str(error.value)
-    for path in paths[::-1]:  # the file at fault
-        if path is not None:
-            assert str(path) in str(error.value)
-            break
-
-
-def test_a_reverse_codec_needs_an_infrared_reference(shelf):
-    reverse = replace(TINY, target="visible")
-    build_codec(reverse, "pair", shelf / "infrared.safetensors")
-    with pytest.raises(ValueError, match="expected weights of an? infrared codec"):
-        build_codec(reverse, "pair", shelf / "visible.safetensors")
-
-
-def test_stage_pair_of_a_codec_without_reference_is_refused(shelf):
-    with pytest.raises(ValueError, match="no reference branch"):
-        build_codec(replace(TINY, **ALONE), "pair", shelf / "visible.safetensors")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .bitstream import BitstreamError
-from .config import CoefficientFormat
+from .config import CodecConfig, CoefficientFormat
 
 INT8_STEP = 1 / 32
 """Step of the 8-bit format: coefficients from −4 to 3.97. The features learn their own scale."""
@@ -78,6 +78,14 @@ def round_coefficients(coefficients: Tensor, coefficient_format: CoefficientForm
         clamped = coefficients.clamp(-128 * INT8_STEP, 127 * INT8_STEP)
         rounded = (clamped / INT8_STEP).round() * INT8_STEP
     return clamped + (rounded - clamped).detach()
+
+
+def coefficient_bits(config: CodecConfig) -> int:
+    """Bits of γ and β per image."""
+    if not config.channel_alignment:
+        return 0
+    width = 8 * np.dtype(_DTYPES[config.coefficient_format]).itemsize
+    return 2 * config.feature_channels * width
 
 
 def pack_coefficients(gamma: Tensor, beta: Tensor, coefficient_format: CoefficientFormat) -> bytes:

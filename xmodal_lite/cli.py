@@ -338,7 +338,8 @@ def _run_train(args: argparse.Namespace) -> None:
         lmbda_range = (low, high)
     import torch
 
-    from .training import Trainer, TrainingConfig, build_codec
+    from .stages import build_codec
+    from .training import Trainer, TrainingConfig
 
     _use_machine(args)
     torch.manual_seed(args.seed)

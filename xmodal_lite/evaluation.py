@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from . import baselines
 from .bitstream import unpack
+from .channel_alignment import coefficient_bits
 from .coding import code, decode, padded_batches, psnr_image, target_bytes, target_of
 from .config import Modality, check_lambda
 from .data import PairSource
@@ -32,7 +33,6 @@ from .loss import rate_distortion
 from .pair_codec import Mode, PairCodec
 from .pretrained import Codec, available, load_codec
 from .records import REFERENCES, Measurement, ReferenceKind, label_of
-from .training import coefficient_bits
 
 MID_GREY = 128
 

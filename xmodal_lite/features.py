@@ -53,13 +53,18 @@ class FeatureDecoder(nn.Module):
         if in_channels > channels:
             # f̄ comes last, and its part of the block's own skip starts at zero: a codec that
             # starts from its baseline, whose block has none, computes what the baseline computes
-            skip: Any = self.blocks[0].skip
-            nn.init.dirac_(skip.weight)
-            nn.init.zeros_(skip.bias)
+            nn.init.dirac_(self.block_skip.weight)
+            nn.init.zeros_(self.block_skip.bias)
         self.skip = nn.Conv2d(in_channels, channels, 1)
         self.last = nn.ConvTranspose2d(
             channels, out_channels, 3, stride=stride, padding=1, output_padding=stride - 1
         )
+
+    @property
+    def block_skip(self) -> Any:
+        """The first block's own 1×1 skip; None where it has no more inputs than outputs."""
+        first: Any = self.blocks[0]
+        return first.skip
 
     def forward(self, features: Tensor) -> Tensor:
         return self.last(self.skip(features) + self.blocks(features))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from .channel_alignment import coefficient_bits
+from .image_codec import ImageCodec
 
 
 class RateDistortion(NamedTuple):
@@ -41,6 +44,33 @@ def rate_distortion(
     bpp_y, bpp_z = (likelihoods[name].log2().sum((1, 2, 3)).neg() / pixels for name in ("y", "z"))
     bpp = bpp_y + bpp_z + coefficient_bits / pixels
     return RateDistortion(lmbda * mse + bpp, mse, bpp, bpp_y, bpp_z)
+
+
+def run_codec(
+    codec: nn.Module,
+    visible: Tensor,
+    infrared: Tensor,
+    lmbda: Tensor,
+    sent: Tensor | None = None,
+) -> RateDistortion:
+    """Forward pass and loss of one batch, whatever the kind of codec.
+
+    Args:
+        sent: (B,), of a pair codec: see :meth:`.PairCodec.forward`.
+
+    Shapes:
+        visible: (B, 3, s·H, s·W), infrared: (B, 1, H, W), lmbda: (B,)
+    """
+    plain: Any = getattr(codec, "module", codec)  # inside DistributedDataParallel
+    if isinstance(plain, ImageCodec):
+        target = visible if plain.modality == "visible" else infrared
+        out = codec(target, lmbda)
+        bits: Any = 0
+    else:
+        target = infrared if plain.config.target == "infrared" else visible
+        out = codec(visible, infrared, lmbda, sent=sent)
+        bits = coefficient_bits(plain.config) * (1 if sent is None else sent)
+    return rate_distortion(out["x_hat"], target, out["likelihoods"], lmbda, bits)
 
 
 def psnr(mse: float) -> float:

@@ -1,8 +1,4 @@
-"""Training: the two stages in one loop, for a laptop, one GPU and many (chapter 9).
-
-Stage 1 trains the visible codec. Stage 2 trains the infrared side with it frozen: first without
-reference, which is also the baseline, then with it, from the baseline's weights.
-"""
+"""Training: one loop for every stage, on a laptop, one GPU and many (chapter 9)."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -23,16 +19,14 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .config import CodecConfig, check_lambda
+from .config import check_lambda
 from .crops import CropDataset
-from .data import PairSource, open_pairs
-from .frames import Pair, match_sizes, to_tensor
-from .image_codec import ImageCodec, padded_size
-from .loss import RateDistortion, psnr, rate_distortion
-from .pair_codec import PairCodec
-from .pretrained import Codec, load_weights, save_weights, write_whole
-
-Stage = Literal["visible", "infrared", "alone", "pair"]
+from .data import open_pairs
+from .loss import psnr, run_codec
+from .optimiser import TwoOptimisers
+from .pretrained import Codec, save_weights, write_whole
+from .stages import Stage, hold_baseline
+from .validation import validate
 
 
 class TrainingError(RuntimeError):
@@ -117,208 +111,6 @@ def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def build_codec(
-    config: CodecConfig,
-    stage: Stage,
-    visible: str | Path | None = None,
-    start: str | Path | None = None,
-    branches: str | Path | None = None,
-) -> Codec:
-    """The codec that a stage trains.
-
-    Args:
-        config: for ``"alone"`` its reference branches are switched off.
-        visible: weights of the trained reference codec; stage ``"pair"`` needs them.
-        start: weights to start from: the baseline's for ``"pair"``, any earlier run's otherwise.
-        branches: weights of a pair codec whose reference branches to take over; see
-            :meth:`PairCodec.take_branches`.
-
-    Raises:
-        ValueError: stage ``"pair"`` without the reference codec, or weights of another kind.
-    """
-    if stage not in get_args(Stage):
-        raise ValueError(f"unknown stage {stage!r}; expected one of {', '.join(get_args(Stage))}")
-    codec: Codec
-    if stage in ("visible", "infrared"):
-        codec = ImageCodec(config, stage)
-    elif stage == "alone":
-        codec = PairCodec(_alone(config))
-    else:
-        if not config.uses_reference:
-            raise ValueError(
-                "stage 'pair' needs a codec with a reference; no reference branch is on"
-            )
-        codec = PairCodec(config)
-        if visible is None:
-            raise ValueError("stage 'pair' needs the weights of a trained reference codec")
-        reference = load_weights(visible)
-        if not isinstance(reference, ImageCodec) or reference.modality != config.reference:
-            raise ValueError(f"{visible}: expected weights of a {config.reference} codec")
-        theirs, ours = reference.config.to_dict(), config.to_dict()
-        for key in ("transform_channels", "latent_channels", "context", "lambdas"):
-            if theirs[key] != ours[key]:
-                raise ValueError(f"{visible}: {key} is {theirs[key]}; expected {ours[key]}")
-        codec.reference_codec.load_state_dict(reference.state_dict())
-    if start is not None:
-        source = load_weights(start)
-        if isinstance(codec, PairCodec) and isinstance(source, PairCodec):
-            try:
-                codec.start_from(source)
-            except ValueError as error:
-                raise ValueError(f"{start}: {error}") from None
-        elif type(codec) is type(source):
-            try:
-                codec.load_state_dict(source.state_dict())
-            except RuntimeError as error:
-                first = str(error).splitlines()[1].strip()
-                raise ValueError(
-                    f"{start}: weights do not fit this {stage} codec: {first}"
-                ) from None
-        else:
-            raise ValueError(f"{start}: weights of another kind of codec than stage {stage!r}")
-    if branches is not None:
-        source = load_weights(branches)
-        if (
-            stage != "pair"
-            or not isinstance(source, PairCodec)
-            or not isinstance(codec, PairCodec)
-        ):
-            raise ValueError(f"{branches}: branches are for stage 'pair', from a pair codec")
-        try:
-            codec.take_branches(source)
-        except ValueError as error:
-            raise ValueError(f"{branches}: {error}") from None
-    return codec
-
-
-class TwoOptimisers:
-    """Muon on the weight matrices, Adam on the rest, stepped and saved as one.
-
-    Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix. A convolution weight is one:
-    output channels by everything else, as a view on the same memory.
-
-    Args:
-        adam_rate, muon_rate, reference_rate: see :class:`TrainingConfig`.
-    """
-
-    def __init__(
-        self,
-        codec: nn.Module,
-        adam_rate: float,
-        muon_rate: float,
-        reference_rate: float | None = None,
-    ):
-        self._pairs: list[tuple[Tensor, nn.Parameter]] = []
-        rest, referred = [], []
-        touched = set() if reference_rate is None else _reference_weights(codec)
-        for name, parameter in codec.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            if name in touched:
-                referred.append(parameter)
-                continue
-            # a masked convolution's gradient is not zero where its weight is: Adam does not mind
-            matrix_like = name.endswith(".weight") and parameter.ndim in (2, 4)
-            if muon_rate > 0 and matrix_like and "context_prediction" not in name:
-                matrix = nn.Parameter(_as_matrix(parameter.data))
-                if matrix.data_ptr() != parameter.data_ptr():
-                    raise RuntimeError(f"{name} is not laid out as a matrix; this is a bug")
-                self._pairs.append((parameter, matrix))
-            else:
-                rest.append(parameter)
-        self.optimisers: list[torch.optim.Optimizer] = []
-        self._peaks = []
-        for weights, rate in ((rest, adam_rate), (referred, reference_rate or adam_rate)):
-            if weights:
-                self.optimisers += [torch.optim.Adam(weights, lr=rate, betas=(0.9, 0.999))]
-                self._peaks += [rate]
-        if self._pairs:
-            matrices = [matrix for _, matrix in self._pairs]
-            self.optimisers += [torch.optim.Muon(matrices, lr=muon_rate, weight_decay=0.0)]
-            self._peaks += [muon_rate]
-
-    def step(self, share: float) -> None:
-        """One step at that share of the peak rates; gradients are cleared."""
-        for parameter, matrix in self._pairs:
-            if (
-                parameter.grad is not None
-            ):  # in the weight's own memory layout, whatever its own is
-                matrix.grad = _as_matrix(torch.empty_like(parameter).copy_(parameter.grad))
-            else:
-                matrix.grad = None
-        for optimiser, peak in zip(self.optimisers, self._peaks, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = peak * share
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        for parameter, _ in self._pairs:
-            parameter.grad = None
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [optimiser.state_dict() for optimiser in self.optimisers]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for optimiser, state in zip(self.optimisers, states, strict=True):
-            optimiser.load_state_dict(state)
-
-
-def _reference_weights(codec: nn.Module) -> set[str]:
-    """Names of the weights that the reference runs through: what its baseline has not, or has
-    with fewer input channels."""
-    if not isinstance(codec, PairCodec) or not codec.config.uses_reference:
-        return set()
-    shapes = _baseline_shapes(codec)
-    return {name for name, p in codec.named_parameters() if shapes.get(name) != p.shape}
-
-
-def _baseline_shapes(codec: PairCodec) -> dict[str, torch.Size]:
-    return {name: p.shape for name, p in PairCodec(_alone(codec.config)).named_parameters()}
-
-
-def hold_baseline(codec: nn.Module) -> None:
-    """No gradient for what the baseline has; of weights with more input channels, the new ones.
-
-    The skip around the feature decoder's first block is new too, but the baseline's own features
-    run through it: what it does to them is set to nothing, and held. So mode ``"none"`` stays the
-    baseline, and no other mode can gain by it.
-
-    Raises:
-        ValueError: a codec without a reference.
-    """
-    touched = _reference_weights(codec)
-    if not isinstance(codec, PairCodec) or not touched:
-        raise ValueError("only_reference is True; expected a codec with a reference")
-    held: dict[str, torch.Size] = _baseline_shapes(codec)
-    skip: Any = codec.feature_decoder.blocks[0].skip
-    if skip is not None:
-        F = codec.config.feature_channels
-        with torch.no_grad():
-            skip.weight[:, :F] = nn.init.dirac_(torch.empty_like(skip.weight[:, :F]))
-            skip.bias.zero_()
-        held["feature_decoder.blocks.0.skip.weight"] = skip.weight[:, :F].shape
-        held["feature_decoder.blocks.0.skip.bias"] = skip.bias.shape
-    for name, parameter in codec.named_parameters():
-        if name not in touched:
-            parameter.requires_grad_(False)
-        elif name in held and parameter.requires_grad:
-            new = torch.ones_like(parameter)
-            new[tuple(slice(side) for side in held[name])] = 0
-            parameter.register_hook(lambda gradient, new=new: gradient * new.to(gradient.device))
-
-
-def _alone(config: CodecConfig) -> CodecConfig:
-    """The baseline of a pair codec: every reference branch off."""
-    return replace(
-        config, channel_alignment=False, spatial_alignment=False, entropy_reference=False
-    )
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
-    if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
-        weight = weight.permute(0, 2, 3, 1)
-    return weight.flatten(1)
-
-
 def draw_lambdas(config: TrainingConfig, lambdas: tuple[float, ...], step: int) -> Tensor:
     """λ of each crop of a step (batch,): log-uniform, one from each of ``batch`` equal strata."""
     low, high = config.lmbda_range or (lambdas[0], lambdas[-1])
@@ -333,105 +125,6 @@ def draw_sent(config: TrainingConfig, step: int) -> Tensor:
     """Whether each crop of a step sends coefficients (batch,): 1 or 0."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_033 + step)
     return (torch.rand(config.batch, generator=generator) >= config.without_coefficients).float()
-
-
-def run_codec(
-    codec: nn.Module,
-    visible: Tensor,
-    infrared: Tensor,
-    lmbda: Tensor,
-    sent: Tensor | None = None,
-) -> RateDistortion:
-    """Forward pass and loss of one batch, whatever the kind of codec.
-
-    Args:
-        sent: (B,), of a pair codec: see :meth:`PairCodec.forward`.
-
-    Shapes:
-        visible: (B, 3, s·H, s·W), infrared: (B, 1, H, W), lmbda: (B,)
-    """
-    plain: Any = getattr(codec, "module", codec)  # inside DistributedDataParallel
-    if isinstance(plain, ImageCodec):
-        target = visible if plain.modality == "visible" else infrared
-        out = codec(target, lmbda)
-        bits: Any = 0
-    else:
-        target = infrared if plain.config.target == "infrared" else visible
-        out = codec(visible, infrared, lmbda, sent=sent)
-        bits = coefficient_bits(plain.config) * (1 if sent is None else sent)
-    return rate_distortion(out["x_hat"], target, out["likelihoods"], lmbda, bits)
-
-
-def coefficient_bits(config: CodecConfig) -> int:
-    """Bits of γ and β per image."""
-    if not config.channel_alignment:
-        return 0
-    width = {"float32": 32, "float16": 16, "int8": 8}[config.coefficient_format]
-    return 2 * config.feature_channels * width
-
-
-@torch.no_grad()
-def validate(
-    codec: Codec, source: PairSource, lambdas: tuple[float, ...], limit: int = 256
-) -> list[dict[str, float]]:
-    """Estimated cost on centre crops, and the control: the same with the reference mirrored.
-
-    A codec that uses its reference pays for a wrong one; ``control`` is how much, in units of the
-    loss. Near zero means that the reference is ignored.
-
-    Returns:
-        One record a λ: ``lmbda, cost, bpp, psnr, control`` (means over the source).
-    """
-    codec.eval()
-    device = next(codec.parameters()).device
-    records = []
-    for lmbda in lambdas:
-        costs, rates, quality, controls = [], [], [], []
-        weight = torch.tensor([lmbda], device=device)
-        for pair in source:
-            frame = match_sizes(pair.visible, pair.infrared, codec.config.scale)
-            pair = Pair(pair.name, frame, pair.infrared)
-            visible, infrared = _centre(*to_tensor(pair), limit)
-            visible, infrared = visible.to(device), infrared.to(device)
-            out = run_codec(codec, visible, infrared, weight)
-            costs.append(out.loss.item())
-            rates.append(out.bpp.item())
-            quality.append(psnr(out.mse.item()))
-            if isinstance(codec, PairCodec) and codec.config.uses_reference:
-                if codec.config.reference == "visible":
-                    visible = visible.flip(-1)
-                else:
-                    infrared = infrared.flip(-1)
-                wrong = run_codec(codec, visible, infrared, weight)
-                controls.append(wrong.loss.item() - costs[-1])
-        mean = lambda values: sum(values) / len(values) if values else math.nan  # noqa: E731
-        records.append(
-            {
-                "lmbda": lmbda,
-                "cost": mean(costs),
-                "bpp": mean(rates),
-                "psnr": mean(quality),
-                "control": mean(controls),
-            }
-        )
-    codec.train()
-    return records
-
-
-def _centre(visible: Tensor, infrared: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    scale = visible.shape[-1] // infrared.shape[-1]
-    size = [min(limit, side // 64 * 64 or 64) for side in infrared.shape[-2:]]
-    height, width = padded_size((size[0], size[1]))
-    crops = []
-    for image, s in ((visible, scale), (infrared, 1)):
-        if min(infrared.shape[-2:]) < 64:
-            image = nn.functional.interpolate(image, (height * s, width * s))
-        top, left = (
-            (full // s - part) // 2 * s
-            for full, part in zip(image.shape[-2:], (height, width), strict=True)
-        )
-        crops.append(image[..., top : top + height * s, left : left + width * s])
-    return crops[0], crops[1]
 
 
 class Trainer:
