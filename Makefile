@@ -41,6 +41,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# cells tagged nbval-check-output must print what the notebook holds: see tests/store_outputs.py
 notebooks: $(READY)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-kernel-startup-timeout=120 -n $(WORKERS) --dist loadscope book/*.ipynb
