@@ -17,7 +17,7 @@ from helpers import ROOT, frames, run_python, tiny_image_codec, tiny_pair_codec,
 from PIL import Image
 
 import xmodal_lite
-from xmodal_lite import baselines, cli, coding, evaluation, pretrained
+from xmodal_lite import baselines, cli_common, coding, evaluation, pretrained
 from xmodal_lite.bitstream import section_sizes, unpack
 from xmodal_lite.cli import main
 from xmodal_lite.coding import psnr_image, target_bytes
@@ -64,7 +64,7 @@ def run(house, monkeypatch, capsys):
 @pytest.fixture
 def shipped(house, monkeypatch):
     """The tiny codecs as if the package shipped them."""
-    monkeypatch.setattr(cli, "WEIGHTS", house)
+    monkeypatch.setattr(cli_common, "WEIGHTS", house)
     monkeypatch.setattr(pretrained, "WEIGHTS", house)
     sums = ""
     for path in sorted(house.glob("*.safetensors")):
@@ -204,7 +204,7 @@ def test_the_mode_that_costs_least_is_taken_unless_one_is_asked_for(run, tmp_pat
 
 
 def test_info_says_when_the_weights_are_not_shipped(run, house, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(cli_common, "WEIGHTS", tmp_path)
     assert "none of the shipped" in run("info", "pair.xmc")[1]
     code, _, err = run("decode", "pair.xmc", "-o", tmp_path)
     assert code == 2 and "none of the shipped; name their file with --weights" in err
@@ -212,7 +212,7 @@ def test_info_says_when_the_weights_are_not_shipped(run, house, monkeypatch, tmp
 
 def test_a_fingerprint_without_pytorch_is_the_codecs_own(house):
     for path in house.glob("*.safetensors"):
-        assert cli._fingerprint(path) == fingerprint(load_weights(path))
+        assert cli_common._fingerprint(path) == fingerprint(load_weights(path))
 
 
 def test_quick_answers_do_not_wait_for_pytorch(house):
