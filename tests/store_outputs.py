@@ -28,10 +28,9 @@ def store(path: Path) -> None:
     NotebookClient(run, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
     for cell, done in zip(book.cells, run.cells, strict=True):
         if cell.cell_type == "code":
-            cell.outputs = done.outputs if compared(cell) else []
-            for output in cell.outputs:
-                output.metadata = {}
-                output.execution_count = None
+            kept = compared(cell)
+            cell.outputs = done.outputs if kept else []
+            cell.execution_count = done.execution_count if kept else None
     nbformat.write(book, path)
 
 
