@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from xmodal_lite import LITE, load_pretrained, save_weights
+from xmodal_lite import LITE, evaluation, load_pretrained, save_weights
 from xmodal_lite.benchmark import REFERENCE_SPEED, bench
 from xmodal_lite.data import PairSource, open_pairs
 from xmodal_lite.evaluation import contenders, evaluate
+from xmodal_lite.frames import to_tensor
 from xmodal_lite.pair_codec import Mode, PairCodec
 from xmodal_lite.records import REFERENCES, ReferenceKind, save_results
 from xmodal_lite.scenes import render_scene
@@ -162,11 +163,39 @@ def controls_scenes(where: Bench) -> None:
     _wrong_references(where, "controls_scenes", "scenes", 8)
 
 
-def _wrong_references(where: Bench, name: str, data: str, limit: int | None = None) -> None:
+def controls_auto(where: Bench) -> None:
+    """Wrong references that the encoder may decline, on thermal pairs.
+
+    Whoever keeps the cheapest of several files saves a little with any reference.
+    """
+    _wrong_references(where, "controls_auto", "flir", mode="auto")
+
+
+def _wrong_references(
+    where: Bench,
+    name: str,
+    data: str,
+    limit: int | None = None,
+    mode: Mode | Literal["auto"] = "all",
+) -> None:
     pairs = where.pairs(data)[:limit]
     lambdas = ENDS if where.quick else CONTROLLED
-    found = contenders(["pair", "alone"], None, lambdas, REFERENCES, mode="all")
+    found = contenders(["pair", "alone"], None, lambdas, REFERENCES, mode=mode)
     where.save(name, pairs, evaluate(found, pairs))
+
+
+def shared_detail(where: Bench) -> None:
+    """How much detail the frames of a pair share, in place and with one of them moved aside."""
+    records = []
+    for name, limit in (("flir", None), ("nir", None), ("scenes", 8)):
+        pairs = where.pairs(name)[:limit]
+        for pair in pairs:
+            visible, infrared = to_tensor(pair)
+            aside = visible.roll(visible.shape[3] // 3, 3)  # far: chapter 1's peak is some pixels
+            alike = [evaluation.shared_detail(frame, infrared) for frame in (visible, aside)]
+            records.append({"set": name, "pair": pair.name,
+                            "own": alike[0], "aside": alike[1]})  # fmt: skip
+    where.save("shared_detail", None, records)
 
 
 def coefficients(where: Bench) -> None:
@@ -208,14 +237,13 @@ def variable_rate(where: Bench) -> None:
     """One gained model against one model a λ: runs of equal length from one start."""
     pairs = where.pairs("flir")[:10]
     records = []
-    for lmbda in (512.0, 2048.0):
-        weights = {
-            name: [str(where.runs / f"rate_{run}" / "weights.safetensors")]
-            for name, run in (("gained", "gained"), ("single", f"{lmbda:.0f}"))
-        }
-        if missing := [p for paths in weights.values() for p in paths if not Path(p).is_file()]:
-            raise NotHere(f"no {missing[0]}: results/training_log.md trains it")
-        records += evaluate(contenders([*weights], weights, (lmbda,)), pairs, estimate=True)
+    for run, points in (("gained", LITE.lambdas), ("512", (512.0,)), ("2048", (2048.0,))):
+        weights = where.runs / f"rate_{run}" / "weights.safetensors"
+        if not weights.is_file():
+            raise NotHere(f"no {weights}: results/training_log.md trains it")
+        name = "gained" if run == "gained" else "single"
+        found = contenders([name], {name: [str(weights)]}, points)
+        records += evaluate(found, pairs, estimate=True)
     where.save("variable_rate", pairs, records)
 
 
@@ -266,8 +294,8 @@ def _thinned(rows: list[dict[str, str]], most: int = 300) -> list[dict[str, str]
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
     rd, rd_nir, rd_scenes, reverse, reverse_nir, controls, controls_nir, controls_scenes,
-    controls_reverse, controls_reverse_nir, coefficients, ablations, variable_rate, speed,
-    training,
+    controls_auto, controls_reverse, controls_reverse_nir, shared_detail, coefficients,
+    ablations, variable_rate, speed, training,
 )  # fmt: skip
 
 
