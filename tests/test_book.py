@@ -170,7 +170,7 @@ def test_figures_are_those_that_the_script_draws_and_each_is_shown():
     for name, draw in script("draw_figures").FIGURES.items():
         picture = BOOK / "figures" / name
         assert picture.read_text(encoding="utf-8") == draw(), f"redraw {name}"
-        assert f"](figures/{name})" in shown, name
+        assert f"{{figure}} figures/{name}" in shown, name
 
 
 def test_the_drawn_file_is_laid_out_as_a_real_one():
