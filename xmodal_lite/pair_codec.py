@@ -149,8 +149,8 @@ class PairCodec(nn.Module):
     def start_from(self, baseline: nn.Module) -> None:
         """Take over a trained codec's weights; channels that it does not have start at zero.
 
-        A pair codec that starts from its baseline computes exactly what the baseline computes:
-        training can only learn to use the reference. The reference codec is left alone.
+        A pair codec that starts from its baseline computes exactly what the baseline computes. The
+        reference codec is left alone.
 
         Raises:
             ValueError: the two differ in more than their reference branches.

@@ -68,7 +68,7 @@ class CodecStyle:
 CODEC_STYLES = {
     "pair": CodecStyle("pair codec", "#0072B2", "o"),
     "alone": CodecStyle("the same, no reference", "#E69F00", "s"),
-    "minnen": CodecStyle("Minnen 2018", "#009E73", "D"),
+    "minnen": CodecStyle("like Minnen 2018", "#009E73", "D"),
     "channel": CodecStyle("channel alignment only", "#56B4E9", "^"),
     "spatial": CodecStyle("spatial alignment only", "#CC79A7", "v"),
     "entropy": CodecStyle("entropy context only", "#900000", "<"),
