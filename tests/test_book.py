@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import docutils.nodes
 import nbformat
 import pytest
 import yaml
@@ -148,6 +149,15 @@ def test_pages_quote_measurements_that_there_are(monkeypatch):
     records = load_measurements(ROOT / "results" / "rd.json")
     rates = {r.codec: r for r in bd_table(records, "alone")}
     assert known["rate_flir"] == f"{rates['pair'].mean.rate:+.1f}".replace("-", "−")
+
+
+def test_a_number_keeps_its_unit_and_a_formula_its_stop(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    joined = importlib.import_module("on_one_line").joined
+    number = docutils.nodes.inline("", "20.5")
+    assert joined(" dB at 0.5 bpp, 3 pairs", number) == "\u00a0dB at 0.5\u00a0bpp, 3 pairs"
+    assert joined(" dBm", number) == " dBm" and joined(" dB", None) == " dB"
+    assert joined(", so", docutils.nodes.math("", "M = 4")) == "\u2060, so"
 
 
 def test_troubleshooting_lists_the_weights_that_are_shipped():

@@ -68,6 +68,11 @@ def test_a_table_sets_numbers_to_the_right_with_their_signs_and_thousands():
     assert "| --- | ---: |" in table(["codec", "change"], [("pair", "−9.4 %")]).data
 
 
+def test_a_column_goes_to_the_right_if_every_cell_that_is_full_begins_with_a_figure():
+    rows = [("visible", "1.32 s", "", "of 12"), ("entropy", "0.19 s", "8 of 12", "12")]
+    assert "| --- | ---: | ---: | --- |" in table(["stage", "pair", "gain", "which"], rows).data
+
+
 @pytest.mark.parametrize("rows", [[], [(1, 2), (1,)]])
 def test_a_table_with_a_ragged_row_or_none_is_an_error(rows):
     with pytest.raises(ValueError, match="expected 2"):

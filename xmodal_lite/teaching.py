@@ -86,7 +86,7 @@ def quote(**values: float | int | str) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -> Any:
-    """A table as the result of a cell, numbers to the right, also those given as "+0.5" or "−7 %".
+    """A table as the result of a cell, numbers to the right, also those given as "+0.5" or "7 %".
 
     The cell needs ``mystnb: {markdown_format: myst}`` in its metadata: without it the page shows
     the bars of the source.
@@ -105,12 +105,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -
     if lengths != {len(head)}:
         found = ", ".join(map(str, sorted(lengths))) or "no row"
         raise ValueError(f"rows of {found} cells; expected {len(head)}, as many as in the head")
-    rules = ["---:" if _is_number(c) or _SIGNED.match(str(c)) else "---" for c in rows[0]]
+    first, *others = zip(*rows, strict=True)
+    right = [all(map(_is_number, first)), *map(_reads_as_numbers, others)]
+    rules = ["---:" if numbers else "---" for numbers in right]
     lines = [list(head), rules, *([_text(cell, digits) for cell in row] for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-_SIGNED = re.compile(r"[+−]\d|0(\.0+)?\Z")  # what rounds to zero has no sign
+_FIGURE = re.compile(r"[+−]?\d")
+
+
+def _reads_as_numbers(cells: Sequence[Any]) -> bool:
+    """Whether every cell begins with a figure, with or without a sign; empty ones do not count."""
+    full = [cell for cell in cells if cell != ""]
+    return bool(full) and all(_is_number(c) or c == "–" or _FIGURE.match(str(c)) for c in full)
 
 
 def _is_number(value: Any) -> bool:

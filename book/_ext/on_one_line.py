@@ -1,0 +1,41 @@
+"""What belongs together stays on one line: number and unit, formula and the stop behind it."""
+
+import re
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+NO_BREAK, JOINER = "\u00a0", "\u2060"
+UNIT = r"(?=(?:%|dB|bpp|kB|MB|px|s|pixels)(?!\w))"
+INSIDE = re.compile(rf"(?<=\d) {UNIT}")
+BEHIND = re.compile(rf"\A {UNIT}")
+STOP = re.compile(r"\A[.,;:)]")
+LEFT_ALONE = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+
+
+def joined(text: str, before: nodes.Node | None) -> str:
+    """The text with its breaks forbidden; ``before`` is what stands in front of it."""
+    text = INSIDE.sub(NO_BREAK, text)
+    if isinstance(before, nodes.inline) and before.astext()[-1:].isdigit():
+        text = BEHIND.sub(NO_BREAK, text)
+    if isinstance(before, nodes.math) and STOP.match(text):
+        text = JOINER + text
+    return text
+
+
+def join(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Every text of a page that is no code and no formula."""
+    for text in list(doctree.findall(nodes.Text)):
+        parent = text.parent
+        if isinstance(parent, LEFT_ALONE):
+            continue
+        index = parent.index(text)
+        new = joined(str(text), parent[index - 1] if index else None)
+        if new != str(text):
+            parent[index] = nodes.Text(new)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """After numbers are glued in and references are resolved."""
+    app.connect("doctree-resolved", join)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
