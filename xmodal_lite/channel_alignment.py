@@ -10,7 +10,7 @@ from .bitstream import BitstreamError
 from .config import CodecConfig, CoefficientFormat
 
 INT8_STEP = 1 / 32
-"""Step of the 8-bit format: coefficients from −4 to 3.97. The features learn their own scale."""
+"""Step of the 8-bit format, from −4 to 3.97. The features learn their own scale."""
 
 _DTYPES = {"float32": "<f4", "float16": "<f2", "int8": "i1"}
 

@@ -15,7 +15,7 @@ LAMBDAS = (256.0, 512.0, 1024.0, 2048.0, 4096.0)
 
 LATENT_STRIDE = 16
 PAD_MULTIPLE = 64
-"""Frames are padded to this on the feature grid: 16 for g_a times 4 for h_a."""
+"""Frames are padded to this on the feature grid, 16 for g_a times 4 for h_a."""
 
 CHANNELS = {"visible": 3, "infrared": 1}
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ class CodecConfig:
 
     @property
     def uses_reference(self) -> bool:
-        """False for the single-modality baseline: the same network, every reference branch off."""
+        """False for the single-modality baseline, the same network without reference branches."""
         return self.channel_alignment or self.spatial_alignment or self.entropy_reference
 
     def stride_of(self, modality: Modality) -> int:
@@ -130,7 +130,7 @@ class CodecConfig:
 
 
 LITE = CodecConfig()
-"""For a laptop: one model for every λ, two-pass context, 8-bit coefficients."""
+"""For a laptop, with one model for every λ, two-pass context and 8-bit coefficients."""
 
 PAPER = CodecConfig(
     name="paper",

@@ -20,7 +20,7 @@ PUBLISHED: dict[str, Curve] = {
     "minnen": ((0.0986, 32.148), (0.1436, 33.262), (0.2117, 34.323), (0.3180, 35.323)),
     "hevc": ((0.1188, 32.272), (0.1550, 33.034), (0.2048, 33.799), (0.3010, 34.740)),
 }
-"""Released points of Lu et al. 2022 on FLIR infrared frames: their own codec with reference,
+"""Released points of Lu et al. 2022 on FLIR infrared frames, of their own codec with reference,
 Minnen et al. 2018, and BPG. Other frames than ours, so only distances compare."""
 
 

@@ -24,7 +24,10 @@ from .bitstream import BitstreamError
 from .config import CodecConfig, check_lambda
 
 SCALE_LEVELS = [0.11 * (256 / 0.11) ** (k / 63) for k in range(64)]
-"""σ of the 64 Gaussians that have a table: from 0.11 to 256, evenly in the logarithm."""
+"""σ of the 64 Gaussians that have a table, from 0.11 to 256 evenly in the logarithm.
+
+:meta hide-value:
+"""
 
 MEAN_GRID = 64
 """Means are rounded to 1/64 when coding, so that another machine's last bits cannot matter."""

@@ -171,7 +171,7 @@ class AffineExplorer(Explorer):
         shapes = ""
         for v in html.ticks(*axes.y_range):
             shapes += f'<path class="xm-grid" d="M{axes.left} {axes.y(v):.1f}H{axes.right}"/>'
-            shapes += html.words(axes.left - 5, axes.y(v) + 4, f"{v:g}", "end")
+            shapes += html.words(axes.left - 5, axes.y(v) + 4, f"{v:g}".replace("-", "−"), "end")
         wide = 0.7 * (axes.x(1) - axes.x(0))
         zero = axes.y(start)
         for k, value in enumerate(values):
@@ -180,7 +180,7 @@ class AffineExplorer(Explorer):
             shapes += f'<rect {shape} fill="{INFRARED}"/>'
             reach = f"M{x:.1f} {axes.y(every[:, k].min()):.1f}V{axes.y(every[:, k].max()):.1f}"
             shapes += f'<path d="{reach}" stroke="currentColor" stroke-width="1.5"/>'
-            if k % 2 == 0 or len(values) <= 16:
+            if k % 2 == 0 or len(values) <= 10:
                 shapes += html.words(x, axes.bottom + 15, str(k))
         shapes += f'<path d="M{axes.left} {zero:.1f}H{axes.right}" stroke="{VISIBLE}"/>'
         shapes += html.words((axes.left + axes.right) / 2, axes.bottom + 34, axes.names[0])

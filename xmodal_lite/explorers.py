@@ -24,7 +24,7 @@ from .records import ReferenceKind
 from .scenes import Scene
 
 SIZE = (128, 256)
-"""Infrared rows and columns that an explorer shows: the middle of the frame, or less."""
+"""Infrared rows and columns that an explorer shows, the middle of the frame or less."""
 
 
 def lambda_explorer(

@@ -22,7 +22,7 @@ from .config import CHANNELS, LATENT_STRIDE, PAD_MULTIPLE, CodecConfig, Modality
 from .entropy import CodedLatent, EntropyModel
 
 MID_GREY = 0.45
-"""Where the last layer starts: the first thousand steps would otherwise go into the mean level."""
+"""Where the last layer starts, or the first thousand steps would go into the mean level."""
 
 
 def analysis_transform(in_channels: int, N: int, M: int) -> nn.Sequential:

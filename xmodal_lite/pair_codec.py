@@ -34,7 +34,7 @@ from .image_codec import (
 from .spatial_alignment import SpatialAlignment
 
 Mode = Literal["none", "space", "all"]
-"""What one file uses of the reference: nothing, so that its target is decoded by itself; every
+"""What one file uses of the reference. Nothing, so that its target is decoded by itself; every
 branch but the channel alignment, so that no coefficients are sent; all that the codec has."""
 
 

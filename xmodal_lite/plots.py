@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from .frames import Pair
 
 WIDTH = 8.0
-"""Of every figure, in inches: text then has the same size in all of them."""
+"""Of every figure, in inches, so that text has the same size in all of them."""
 
 THERMAL = "inferno"
-"""Perceptually uniform: a step of heat looks the same at every level, also in grey."""
+"""Perceptually uniform, so that a step of heat looks the same at every level, also in grey."""
 
 STYLE: dict[Any, Any] = {
     "figure.figsize": (WIDTH, 3.4),
@@ -411,9 +411,9 @@ def plot_changes(
         bars = axes.bar(places, values, 0.95 * width, color=CHANGE_COLOURS[k], label=label)
         if written:
             notes = [signed(value, "+.1f") for value in values]
-            axes.bar_label(bars, notes, padding=2, fontsize=7.5)
+            axes.bar_label(bars, notes, padding=3, fontsize=7.5, rotation=90)
     axes.axhline(0, color="0.4", linewidth=1)
     axes.set_xticks(range(len(ticks)), ticks, fontsize=10 if len(ticks) <= 10 else 7.5)
     axes.grid(axis="x", visible=False)
     if written:
-        axes.margins(y=0.2)
+        axes.margins(y=0.3)

@@ -16,7 +16,7 @@ class WindowCrossAttention(nn.Module):
 
     Args:
         embedding: channels of both inputs.
-        heads: h.
+        heads: their number, h.
         window: M, tokens on a window's side.
         shift: tokens by which the windows are displaced, 0 or M/2 (Swin, Liu et al. 2021).
             Displaced windows wrap around the frame; a mask keeps the two sides apart.

@@ -108,7 +108,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 3) -
     first, *others = zip(*rows, strict=True)
     right = [all(map(_is_number, first)), *map(_reads_as_numbers, others)]
     rules = ["---:" if numbers else "---" for numbers in right]
-    lines = [list(head), rules, *([_text(cell, digits) for cell in row] for row in rows)]
+    unbroken = [title.replace("-", "\u2011") for title in head]  # no break at a hyphen
+    lines = [unbroken, rules, *([_text(cell, digits) for cell in row] for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 

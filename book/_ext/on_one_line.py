@@ -9,13 +9,14 @@ NO_BREAK, JOINER = "\u00a0", "\u2060"
 UNIT = r"(?=(?:%|dB|bpp|kB|MB|px|s|pixels)(?!\w))"
 INSIDE = re.compile(rf"(?<=\d) {UNIT}")
 BEHIND = re.compile(rf"\A {UNIT}")
+INTERVAL = re.compile(r"(\[[−\d.]+,) (?=[\d.]+[\])])")  # [0, 255]
 STOP = re.compile(r"\A[.,;:)]")
 LEFT_ALONE = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 
 
 def joined(text: str, before: nodes.Node | None) -> str:
     """The text with its breaks forbidden; ``before`` is what stands in front of it."""
-    text = INSIDE.sub(NO_BREAK, text)
+    text = INTERVAL.sub(rf"\1{NO_BREAK}", INSIDE.sub(NO_BREAK, text))
     if isinstance(before, nodes.inline) and before.astext()[-1:].isdigit():
         text = BEHIND.sub(NO_BREAK, text)
     if isinstance(before, nodes.math) and STOP.match(text):
