@@ -7,7 +7,7 @@ so that they are readable in light and dark, in Jupyter and on the web.
 
 STYLE = """
   :root { color-scheme: light dark; --ground: #ffffff; --edge: #d5dae0; --ink: #1d2733;
-    --faint: #8a95a3; --idle: #f3f5f7; --line: #9aa5b1;
+    --faint: #66717f; --idle: #f3f5f7; --line: #9aa5b1;
     --visible: #0072b2; --visible-fill: #d6eaf7; --infrared: #c4530a; --infrared-fill: #fde3cf;
     --both: #6a3d9a; --both-fill: #e9def5; --sent: #1d2733; }
   @media (prefers-color-scheme: dark) { :root { --ground: #161b22; --edge: #39424e;
