@@ -329,7 +329,8 @@ def test_every_state_is_in_the_page(kind):
 def test_print_has_a_row_for_what_the_controls_choose(kind):
     made = explorer(kind)
     rows = made.summary().count("<tr>") - 1
-    per = {"lambda": 8, "bits": 4, "attention": 36, "affine": 4}
+    channels = made.codec.config.feature_channels
+    per = {"lambda": 8, "bits": 4, "attention": 36, "affine": 2 + channels}  # as sent, all, each
     assert rows == per[kind]
     assert "xm-print" in made.html() and "@media print" in made.html()
 

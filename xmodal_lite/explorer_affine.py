@@ -194,16 +194,19 @@ class AffineExplorer(Explorer):
         return about + html.chart(shapes, axes.width, axes.height, drawn)
 
     def summary(self) -> str:
-        resets = self.controls[2]
-        rows = []
-        at_once: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+        at_once: dict[tuple[int, ...], list[dict[str, Any]]] = {}  # by pair and λ
         for at, record in self._records.items():
             at_once.setdefault(at[:2], []).append(record)
-        for records in at_once.values():
-            first = records[0]
-            changes = [signed(r["change"], "+.3f") for r in records[1:]]
-            rows.append((first["pair"], f"{first['lmbda']:g}", f"{first['psnr']:.2f}", *changes))
-        head = ["pair", "λ", "dB as sent", *resets.texts[1:]]
+        columns = [
+            (
+                f"{records[0]['pair']}, λ {records[0]['lmbda']:g}",
+                f"{records[0]['psnr']:.2f}",
+                *(signed(r["change"], "+.3f") for r in records[1:]),
+            )
+            for records in at_once.values()
+        ]
+        names = ["reset", "dB as sent", *self.controls[2].texts[1:]]
+        head, *rows = zip(names, *columns, strict=True)
         return html.table(head, rows, "PSNR change (dB) with γ = 1, β = 0 in …")
 
     def figure(self, pair: int = 0) -> Figure:

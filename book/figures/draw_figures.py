@@ -154,7 +154,7 @@ def _module(d: Drawing, visible: float, infrared: float) -> None:
         d.lines.append(hue(name, box(300, y, 88, 58, "embed", "p × p")))
         d.lines.append(hue(name, grid(377, y - 24, 4, 12)))
     d.name(440, visible - 16, "E-channel tokens: keys, values for both blocks", "tiny left")
-    d.name(451, infrared + 22, "queries", "tiny")
+    d.name(401, infrared + 37, "queries", "tiny")
     d.lines.append(hue("both", box(528, infrared, 96, 76, "block 1", "windows")))
     d.lines.append(hue("both", box(650, infrared, 96, 76, "block 2", "moved")))
     d.lines.append(hue("both", box(768, infrared, 88, 58, "back", "p × p")))

@@ -83,7 +83,7 @@ def box(x: float, y: float, width: float, height: float, *text: str) -> str:
 
 def symbol(letter: str, above: str = "", below: str = "") -> str:
     """A letter with an index; the next letter stands on the line again."""
-    up = f'<tspan dx="2" dy="-6" font-size="13">{above}</tspan><tspan dy="6">&#8203;</tspan>'
+    up = f'<tspan dx="5" dy="-7" font-size="13">{above}</tspan><tspan dy="7">&#8203;</tspan>'
     down = f'<tspan dy="4" font-size="13">{below}</tspan><tspan dy="-4">&#8203;</tspan>'
     return f'<tspan font-style="italic">{letter}</tspan>{up * bool(above)}{down * bool(below)}'
 
