@@ -9,10 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import docutils.nodes
+import docutils.utils
 import nbformat
 import pytest
 import yaml
+from docutils import nodes
 from store_outputs import compared
 
 from xmodal_lite.bitstream import Header, pack, required_sections, section_sizes
@@ -153,11 +154,18 @@ def test_pages_quote_measurements_that_there_are(monkeypatch):
 
 def test_a_number_keeps_its_unit_and_a_formula_its_stop(monkeypatch):
     monkeypatch.syspath_prepend(str(BOOK / "_ext"))
-    joined = importlib.import_module("on_one_line").joined
-    number = docutils.nodes.inline("", "20.5")
-    assert joined(" dB at 0.5 bpp, 3 pairs", number) == "\u00a0dB at 0.5\u00a0bpp, 3 pairs"
-    assert joined(" dBm", number) == " dBm" and joined(" dB", None) == " dB"
-    assert joined(", so", docutils.nodes.math("", "M = 4")) == "\u2060, so"
+    on_one_line = importlib.import_module("on_one_line")
+    number = nodes.inline("", "20.5")
+    joined = on_one_line.joined(" dB at 0.5 bpp, on [0, 255]", number)
+    assert joined == "\u00a0dB at 0.5\u00a0bpp, on [0,\u00a0255]"
+    assert (
+        on_one_line.joined(" dBm", number) == " dBm" and on_one_line.joined(" dB", None) == " dB"
+    )
+    page = docutils.utils.new_document("page")
+    page += nodes.paragraph("", "", nodes.math("", "M = 4"), nodes.Text(". So"))
+    on_one_line.join(None, page, "page")
+    held, rest = page[0].children
+    assert (held["classes"], held.astext(), rest) == (["held"], "M = 4.", " So")
 
 
 def test_troubleshooting_lists_the_weights_that_are_shipped():

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process if None.
 
     Returns:
-        The exit code: 0, 2 after an error (one line on stderr), 130 after Ctrl-C.
+        The exit code, 0, 2 after an error (one line on stderr), 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if hasattr(sys.stdout, "reconfigure"):

@@ -28,8 +28,8 @@ def mean_curves(records: Iterable[Measurement]) -> dict[str, list[dict[str, floa
     """Each codec's mean over images at each of its points, lowest rate first.
 
     Returns:
-        By label: ``point`` (λ or setting), ``bytes``, ``bpp``, ``psnr`` (dB), ``images``, and the
-        mean ``total_bpp`` and ``estimate_bpp`` where there are any.
+        For each label ``point`` (λ or setting), ``bytes``, ``bpp``, ``psnr`` (dB), ``images``, and
+        the mean ``total_bpp`` and ``estimate_bpp`` where there are any.
 
     Raises:
         ValueError: the points of one codec were measured on different images.

@@ -6,6 +6,7 @@ axes and leave `plt.show()` to the caller; `use_style()` is the only one that ch
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,6 +87,11 @@ CODEC_STYLES = {
 def use_style() -> None:
     """Set Matplotlib up for this book; once a notebook, in its first cell."""
     plt.rcParams.update(STYLE)
+    with contextlib.suppress(ImportError):  # outside Jupyter there is nothing to set
+        from matplotlib_inline.config import InlineBackend
+
+        # untrimmed: a trimmed figure is enlarged to the width of the page, and its words with it
+        InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
 
 
 def codec_style(name: str) -> CodecStyle:

@@ -20,7 +20,10 @@ from .image_codec import ImageCodec, fingerprint_of
 from .pair_codec import PairCodec
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Where the package keeps its own; ``SHA256SUMS`` beside them is checked on loading."""
+"""Where the package keeps its own; ``SHA256SUMS`` beside them is checked on loading.
+
+:meta hide-value:
+"""
 
 Codec: TypeAlias = ImageCodec | PairCodec
 

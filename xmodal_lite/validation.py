@@ -25,7 +25,7 @@ def validate(
     loss. Near zero means that the reference is ignored.
 
     Returns:
-        One record a λ: ``lmbda, cost, bpp, psnr, control`` (means over the source).
+        One record a λ with ``lmbda, cost, bpp, psnr, control``, means over the source.
     """
     codec.eval()
     device = next(codec.parameters()).device

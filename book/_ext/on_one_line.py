@@ -5,12 +5,12 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 
-NO_BREAK, JOINER = "\u00a0", "\u2060"
-UNIT = r"(?=(?:%|dB|bpp|kB|MB|px|s|pixels)(?!\w))"
+NO_BREAK = "\u00a0"
+UNIT = r"(?=(?:%|dB|bpp|kB|MB|GB|px|s|pixels)(?!\w))"
 INSIDE = re.compile(rf"(?<=\d) {UNIT}")
 BEHIND = re.compile(rf"\A {UNIT}")
 INTERVAL = re.compile(r"(\[[−\d.]+,) (?=[\d.]+[\])])")  # [0, 255]
-STOP = re.compile(r"\A[.,;:)]")
+STOP = re.compile(r"\A[.,;:)]+")
 LEFT_ALONE = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 
 
@@ -19,8 +19,6 @@ def joined(text: str, before: nodes.Node | None) -> str:
     text = INTERVAL.sub(rf"\1{NO_BREAK}", INSIDE.sub(NO_BREAK, text))
     if isinstance(before, nodes.inline) and before.astext()[-1:].isdigit():
         text = BEHIND.sub(NO_BREAK, text)
-    if isinstance(before, nodes.math) and STOP.match(text):
-        text = JOINER + text
     return text
 
 
@@ -31,8 +29,13 @@ def join(app: Sphinx, doctree: nodes.document, name: str) -> None:
         if isinstance(parent, LEFT_ALONE):
             continue
         index = parent.index(text)
-        new = joined(str(text), parent[index - 1] if index else None)
-        if new != str(text):
+        before = parent[index - 1] if index else None
+        new = joined(str(text), before)
+        stop = STOP.match(new)
+        if isinstance(before, nodes.math) and stop:
+            held = nodes.inline("", "", before.deepcopy(), nodes.Text(stop[0]), classes=["held"])
+            parent[index - 1 : index + 1] = [held, nodes.Text(new[stop.end() :])]
+        elif new != str(text):
             parent[index] = nodes.Text(new)
 
 
