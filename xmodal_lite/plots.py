@@ -91,7 +91,7 @@ def use_style() -> None:
         from matplotlib_inline.config import InlineBackend
 
         # untrimmed: a trimmed figure is enlarged to the width of the page, and its words with it
-        InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
+        InlineBackend.instance().set_trait("print_figure_kwargs", {"bbox_inches": None})
 
 
 def codec_style(name: str) -> CodecStyle:
