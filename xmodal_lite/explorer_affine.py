@@ -116,7 +116,9 @@ class AffineExplorer(Explorer):
         reset, lmbda = record["reset"], f"{record['lmbda']:.0f}"
         what = {"none": "nothing", "all": "all channels"}.get(reset, f"channel {reset}")
         change = record["_image"].astype(int) - record["_decoded"]
-        legend = html.scale_bar(_CHANGE_MAP, f"−{CHANGE_TOP}", f"+{CHANGE_TOP} grey levels")
+        legend = html.scale_bar(
+            _CHANGE_MAP, f"−{CHANGE_TOP} and less", f"+{CHANGE_TOP} and more (grey levels)"
+        )
         parts = dict(self._as_sent(*record["_at"]))
         parts["change"] = Picture(
             html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
@@ -207,7 +209,7 @@ class AffineExplorer(Explorer):
         ]
         names = ["reset", "dB as sent", *self.controls[2].texts[1:]]
         head, *rows = zip(names, *columns, strict=True)
-        return html.table(head, rows, "PSNR change (dB) with γ = 1, β = 0 in …")
+        return html.table(head, rows, "PSNR as sent (dB), and its change with γ = 1, β = 0 in …")
 
     def figure(self, pair: int = 0) -> Figure:
         """γ and β at every λ, and what resetting each channel costs, for print."""
@@ -229,6 +231,7 @@ class AffineExplorer(Explorer):
             axes.axhline(start, color="0.4", linewidth=1)
             axes.set_ylabel(label)
         panels[2].set_xlabel("feature channel")
+        panels[2].set_xlim(-0.6, len(channels) - 0.4)
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(lambdas)
         )
