@@ -163,7 +163,9 @@ def test_a_number_keeps_its_unit_and_a_formula_its_stop(monkeypatch):
     )
     page = docutils.utils.new_document("page")
     page += nodes.paragraph("", "", nodes.math("", "M = 4"), nodes.Text(". So"))
+    page += nodes.paragraph("", "", nodes.inline("", "-0.70", classes=["pasted-text"]))
     on_one_line.join(None, page, "page")
+    assert page[1].astext() == "−0.70"
     held, rest = page[0].children
     assert (held["classes"], held.astext(), rest) == (["held"], "M = 4.", " So")
 

@@ -124,7 +124,7 @@ class AffineExplorer(Explorer):
             html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
             f"Change of the reconstruction with {what} reset: mean size "
             f"{np.abs(change).mean():.2f} grey levels, largest {np.abs(change).max()}",
-            f"<b>change with {what} reset</b> {legend}",
+            f"<b>change with {what} reset</b>, grey levels {legend}",
         )
         if reset == "none":
             status = (

@@ -1,4 +1,7 @@
-"""What belongs together stays on one line: number and unit, formula and the stop behind it."""
+"""What belongs together stays on one line: number and unit, formula and the stop behind it.
+
+And a number that was glued in has the sign of a number, no hyphen.
+"""
 
 import re
 
@@ -11,6 +14,7 @@ INSIDE = re.compile(rf"(?<=\d) {UNIT}")
 BEHIND = re.compile(rf"\A {UNIT}")
 INTERVAL = re.compile(r"(\[[−\d.]+,) (?=[\d.]+[\])])")  # [0, 255]
 STOP = re.compile(r"\A[.,;:)]+")
+NEGATIVE = re.compile(r"\A-(?=\d)")
 LEFT_ALONE = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 
 
@@ -31,6 +35,8 @@ def join(app: Sphinx, doctree: nodes.document, name: str) -> None:
         index = parent.index(text)
         before = parent[index - 1] if index else None
         new = joined(str(text), before)
+        if "pasted-text" in parent.get("classes", []):
+            new = NEGATIVE.sub("−", new)
         stop = STOP.match(new)
         if isinstance(before, nodes.math) and stop:
             held = nodes.inline("", "", before.deepcopy(), nodes.Text(stop[0]), classes=["held"])
