@@ -116,9 +116,7 @@ class AffineExplorer(Explorer):
         reset, lmbda = record["reset"], f"{record['lmbda']:.0f}"
         what = {"none": "nothing", "all": "all channels"}.get(reset, f"channel {reset}")
         change = record["_image"].astype(int) - record["_decoded"]
-        legend = html.scale_bar(
-            _CHANGE_MAP, f"−{CHANGE_TOP} and less", f"+{CHANGE_TOP} and more (grey levels)"
-        )
+        legend = html.scale_bar(_CHANGE_MAP, f"−{CHANGE_TOP} or less", f"+{CHANGE_TOP} or more")
         parts = dict(self._as_sent(*record["_at"]))
         parts["change"] = Picture(
             html.mapped(change, -CHANGE_TOP, CHANGE_TOP, _CHANGE_MAP, 2 * CHANGE_TOP + 1),
