@@ -32,7 +32,8 @@ def join(app: Sphinx, doctree: nodes.document, name: str) -> None:
         parent = text.parent
         if isinstance(parent, LEFT_ALONE):
             continue
-        index = parent.index(text)
+        # by identity: texts that read alike are equal, and `index` would find the first of them
+        index = next(k for k, child in enumerate(parent) if child is text)
         before = parent[index - 1] if index else None
         new = joined(str(text), before)
         if "pasted-text" in parent.get("classes", []):
